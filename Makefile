@@ -1,0 +1,60 @@
+# Every target sets itself up in .venv; all it needs is Python 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+QUESTION := Why does the aggregator do better than picking the best of the proposals?
+DOCUMENT := examples/documents/mixture-of-agents.md
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format generate bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.stamp-run  ## answer a question about a document with embedded models: no key, no network
+	$(BIN)/moa run graphs/quickstart.yaml "$(QUESTION)" --context $(DOCUMENT) --show-proposals
+
+test: $(VENV)/.stamp-test  ## run all tests; fails under 95 % line and branch coverage
+	$(BIN)/pytest -n auto --cov --cov-report=term
+
+check: $(VENV)/.stamp-test  ## style, types, generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/moa schema | diff moa-spec.schema.json -
+	$(BIN)/python -m tests.cli.help_pages | diff docs/cli.md -
+
+format: $(VENV)/.stamp-test  ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+generate: $(VENV)/.stamp-test  ## write the generated files anew
+	$(BIN)/moa schema > moa-spec.schema.json
+	$(BIN)/python -m tests.cli.help_pages > docs/cli.md
+
+bench: $(VENV)/.stamp-bench  ## measure, and write docs/benchmarks.md
+	$(BIN)/python -m bench.run
+
+clean:  ## take away .venv and everything that was generated locally
+	rm -rf $(VENV) dist build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says what is installed; editing pyproject.toml makes it stale. Pip is renewed first: the one that
+# comes with an old Python resolves slowly.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("moa_graph needs Python 3.11 or later; try: make PYTHON=python3.11 …" if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up $(VENV) (once) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+
+$(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
+	@echo "Installing moa_graph …"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.stamp-%: pyproject.toml | $(BIN)/python
+	@echo "Installing moa_graph with the extra '$*' …"
+	@$(PIP) --editable '.[$*]'
+	@touch $@ $(VENV)/.stamp-run

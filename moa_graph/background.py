@@ -1,0 +1,55 @@
+"""Sync on top of the async core: one event loop in a daemon thread that serves every `invoke`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """Keep an event loop running in a thread of its own; `pid` tells a forked child that it has none."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="moa_graph", daemon=True)
+        self.thread.start()
+
+
+_lock = threading.Lock()
+_current: _Loop | None = None
+
+
+def _get() -> _Loop:
+    global _current  # noqa: PLW0603 - one loop a process is the point
+    with _lock:
+        if _current is None or _current.pid != os.getpid():
+            _current = _Loop()
+        return _current
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the background loop and return its result; context variables go along.
+
+    Works from a script, from inside a running event loop (a notebook) and from many threads at once.
+    When the wait is interrupted (Ctrl-C) the coroutine is cancelled.
+    """
+    background = _get()
+    if threading.current_thread() is background.thread:
+        # Sync code called on the loop itself: waiting here would stop the loop that is waited for.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(asyncio.run, coroutine).result()
+    future = asyncio.run_coroutine_threadsafe(coroutine, background.loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise

@@ -1,0 +1,66 @@
+"""Progress as plain lines, for logs and pipes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from moa_graph.cli.text import dollars, one_line, reason, seconds, tokens
+
+if TYPE_CHECKING:
+    from moa_graph.events import Event
+
+__all__ = ["Lines", "Silence"]
+
+
+class Silence:
+    """Show nothing."""
+
+    def event(self, event: Event) -> None:
+        """Pass the event over."""
+
+    def pause(self) -> None:
+        """Do nothing: nothing is in the way."""
+
+    def close(self) -> None:
+        """Do nothing: nothing was begun."""
+
+
+class Lines(Silence):
+    """Write one line to stderr for each event that is worth it."""
+
+    def event(self, event: Event) -> None:
+        """Write the line of an event."""
+        line = describe(event)
+        if line:
+            typer.echo(line, err=True)
+
+
+def describe(event: Event) -> str:
+    """Return an event as one line; "" where it is not worth one."""
+    match event["type"]:
+        case "layer.started":
+            count = event["references"]
+            seen = f", each with {count} reference{'s' * (count != 1)}" if count else ""
+            return f"{event['layer']}: {len(event['proposers'])} proposers{seen}"
+        case "call.started" if event["role"] == "aggregator":
+            return f"{event['id']}: {one_line(event['model'])} writes the answer"
+        case "call.retried":
+            wait = f"in {seconds(event['wait'])}" if event["wait"] >= 0.05 else "at once"
+            return f"{event['id']}: attempt {event['attempt']} failed: {reason(event['failure'])}; again {wait}"
+        case "call.finished":
+            made = event["proposal"]
+            return (
+                f"{event['id']}: done in {seconds(made['seconds'])}, "
+                f"{tokens(made['usage'])} tokens, {dollars(made['cost'])}"
+            )
+        case "call.failed":
+            lost = event["proposal"]
+            verb = "cut" if lost["status"] == "cut" else "failed"
+            return f"{event['id']}: {verb} after {seconds(lost['seconds'])}: {reason(lost['failure'])}"
+        case "layer.joined":
+            width = event["ok"] + event["failed"] + event["cut"]
+            return f"{event['layer']}: {event['ok']} of {width} proposals in {seconds(event['seconds'])}"
+        case _:
+            return ""

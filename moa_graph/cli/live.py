@@ -1,0 +1,103 @@
+"""Progress as a live table on a terminal: a row per proposer under its layer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from moa_graph.cli.text import dollars, one_line, reason, seconds, tokens
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from moa_graph.cli.progress import Progress, Row, RowState
+    from moa_graph.events import Event
+
+__all__ = ["LiveTable", "table"]
+
+_LOOKS: dict[RowState, tuple[str, str]] = {
+    "waiting": ("·", "dim"),
+    "running": ("▸", "cyan"),
+    "retrying": ("↻", "yellow"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "cut": ("–", "yellow"),
+}
+_ROOM = 6
+"""Lines of the terminal that are left to the header, the aggregator and the shell's prompt."""
+
+
+class LiveTable:
+    """Draw the progress on stderr again and again, until the answer begins or the run ends."""
+
+    def __init__(self, progress: Progress) -> None:
+        # Model text and provider messages are untrusted: no markup, no highlighting.
+        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        self._live = Live(
+            get_renderable=lambda: table(progress, console.height),
+            console=console,
+            refresh_per_second=8,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def event(self, event: Event) -> None:
+        """Show the end of a layer at once; the clock redraws everything else."""
+        if event["type"] == "layer.joined":
+            self._live.refresh()
+
+    def pause(self) -> None:
+        """Leave the last table and stop: the answer is written to the same terminal."""
+        self._live.stop()
+
+    def close(self) -> None:
+        """Leave the last table and give the cursor back."""
+        self._live.stop()
+
+
+def table(progress: Progress, height: int) -> RenderableType:
+    """Return the rows as a table; layers that do not run are folded when it would be too high."""
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for title, justify in (("", "left"), ("state", "left"), ("time", "right"), ("tokens", "right")):
+        grid.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    grid.add_column("cost", justify="right", no_wrap=True)
+    grid.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
+    now = time.monotonic()
+    layers = list(progress.layers.items())
+    fold = sum(len(rows) + 1 for _, rows in layers) + _ROOM > height
+    for layer, rows in layers:
+        done = sum(row.state == "done" for row in rows)
+        grid.add_row(Text(layer, "bold"), Text(f"{done} of {len(rows)}", "dim"))
+        if not fold or any(row.state in ("running", "retrying") for row in rows):
+            _add(grid, rows, now)
+    if progress.aggregators:
+        grid.add_row(Text("aggregator", "bold"))
+        _add(grid, progress.aggregators, now)
+    return grid
+
+
+def _add(grid: Table, rows: list[Row], now: float) -> None:
+    for row in list(rows):
+        sign, style = _LOOKS[row.state]
+        elapsed = row.elapsed(now)
+        ended = row.seconds is not None
+        grid.add_row(
+            f"  {sign} {row.name}",
+            Text(row.state, style),
+            "" if elapsed is None else seconds(elapsed),
+            tokens(row.usage) if ended else "",
+            dollars(row.cost) if ended and row.usage else "",
+            Text(_remark(row), "dim"),
+        )
+
+
+def _remark(row: Row) -> str:
+    if row.failure is not None and row.state != "done":
+        return reason(row.failure)
+    return one_line(row.model)

@@ -1,0 +1,140 @@
+"""Run a spec on one question, as `moa run` does."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from langchain_core.messages import AIMessageChunk
+
+from moa_graph.cli.faults import exit_code
+from moa_graph.cli.lines import Lines, Silence
+from moa_graph.cli.outcome import Outcome, answered, failed, refused, show_proposals, stopped, summarize
+from moa_graph.cli.progress import Progress
+from moa_graph.cli.stopping import Stopped, run_until_stopped
+from moa_graph.cli.text import PlainStream, one_line, plain, reason
+from moa_graph.errors import MoAError, RunError
+from moa_graph.graph import build_graph
+from moa_graph.spec.loading import load_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moa_graph.cli.progress import View
+    from moa_graph.events import Event
+
+__all__ = ["Manner", "run_spec"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """Say what is shown of a run, and where it is recorded."""
+
+    stream: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    proposals: bool = False
+    record: Path | None = None
+
+
+def run_spec(path: str, message: str, manner: Manner) -> None:
+    """Answer a message by the spec at `path`; raise typer.Exit where there is no answer."""
+    progress = Progress()
+    try:
+        _run(path, message, manner, progress)
+    except MoAError as error:
+        outcome = failed(error, progress) if isinstance(error, RunError) else refused(error)
+        _show(outcome, manner, error)
+        raise typer.Exit(exit_code(error)) from error
+    except Stopped as stop:
+        raise typer.Exit(stop.exit_code) from stop
+
+
+def _run(path: str, message: str, manner: Manner, progress: Progress) -> None:
+    graph = build_graph(load_spec(path)).compile()
+    config: dict[str, Any] = {}
+    with ExitStack() as stack:
+        if manner.record is not None:
+            config["callbacks"] = [stack.enter_context(_recorder(manner.record))]
+        view = _view(manner, progress)
+        stack.callback(view.close)
+        screen = _Screen(progress, view, manner.stream)
+
+        def on_stop() -> None:
+            view.close()
+            _show(stopped(progress), manner)
+
+        state = run_until_stopped(_follow(graph, message, config, screen), on_stop)
+        screen.finish(state["messages"][-1])
+    _show(answered(state), manner)
+
+
+async def _follow(graph: Any, message: str, config: dict[str, Any], screen: _Screen) -> dict[str, Any]:
+    """Run the graph, show what it streams, and return its last state."""
+    modes = ["custom", "values"] + ["messages"] * screen.stream
+    state: dict[str, Any] = {}
+    async for mode, data in graph.astream({"messages": [("user", message)]}, config, stream_mode=modes):
+        match mode:
+            case "custom":
+                screen.event(data)
+            case "values":
+                state = data
+            case _:
+                screen.token(*data)
+    return state
+
+
+class _Screen:
+    """Pass events to the view and the answer's tokens to stdout."""
+
+    def __init__(self, progress: Progress, view: View, stream: bool) -> None:
+        self.stream = stream
+        self._progress = progress
+        self._view = view
+        self._plain = PlainStream()
+        self._streamed = False
+
+    def event(self, event: Event) -> None:
+        """Take in an event; a failed attempt of an aggregator voids what was streamed of it."""
+        self._progress.feed(event)
+        self._view.event(event)
+        if event["type"] in ("call.retried", "call.failed") and event["role"] == "aggregator":
+            self._void(reason(event["failure"] if "failure" in event else event["proposal"]["failure"]))
+
+    def token(self, message: object, metadata: dict[str, Any]) -> None:
+        """Write a piece of the answer as it arrives."""
+        if isinstance(message, AIMessageChunk) and metadata.get("moa_role") == "aggregator":
+            self._write(self._plain.feed(str(message.text)))
+
+    def finish(self, answer: Any) -> None:
+        """End the streamed answer; write it whole if its model did not stream."""
+        if self.stream:
+            self._write(self._plain.flush())
+            self._write("\n" if self._streamed else f"{plain(str(answer.text))}\n")
+
+    def _void(self, why: str) -> None:
+        self._plain.flush()
+        if self._streamed:
+            self._write("\n")
+            typer.echo(f"the answer above is void ({one_line(why)}); it begins again", err=True)
+        self._streamed = False
+
+    def _write(self, text: str) -> None:
+        if text and not self._streamed:
+            self._view.pause()
+        self._streamed = self._streamed or bool(text)
+        typer.echo(text, nl=False)
+
+
+def _show(outcome: Outcome, manner: Manner, error: MoAError | None = None) -> None:
+    if manner.proposals and not manner.as_json:
+        show_proposals(outcome.proposals)
+    if manner.as_json:
+        typer.echo(outcome.as_json())
+    elif outcome.answer is not None and not manner.stream:
+        typer.echo(plain(outcome.answer))
+    if not manner.quiet:
+        summarize(outcome, error)

@@ -1,0 +1,126 @@
+"""What happened, as a union of small records, emitted on LangGraph's custom stream.
+
+Read them with `graph.astream(..., stream_mode="custom")`; each is a dict with a `type`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from moa_graph.state import Failure, Proposal
+from moa_graph.usage import Usage
+
+__all__ = [
+    "CallFailed",
+    "CallFinished",
+    "CallRetried",
+    "CallStarted",
+    "Emit",
+    "Event",
+    "LayerJoined",
+    "LayerStarted",
+    "RunFinished",
+    "RunStarted",
+]
+
+Role = Literal["proposer", "aggregator"]
+
+
+class RunStarted(TypedDict):
+    """A run began or went on; `layers` maps each layer's name to its proposers' ids."""
+
+    type: Literal["run.started"]
+    name: str
+    resumed: bool
+    layers: dict[str, list[str]]
+    aggregator: str
+
+
+class LayerStarted(TypedDict):
+    """A layer began; `references` is the number of earlier proposals it sees."""
+
+    type: Literal["layer.started"]
+    layer: str
+    proposers: list[str]
+    references: int
+
+
+class CallStarted(TypedDict):
+    """A call began; `id` is "layer/proposer", for the aggregator "aggregator/slot"."""
+
+    type: Literal["call.started"]
+    id: str
+    role: Role
+    model: str
+
+
+class CallRetried(TypedDict):
+    """An attempt failed and another follows after `wait` seconds; `attempt` is the failed one, from 1.
+
+    What was streamed of this call so far is void.
+    """
+
+    type: Literal["call.retried"]
+    id: str
+    role: Role
+    attempt: int
+    wait: float
+    failure: Failure
+
+
+class CallFinished(TypedDict):
+    """A call gave a proposal or the answer; with a checkpointer a proposal is committed by now."""
+
+    type: Literal["call.finished"]
+    id: str
+    role: Role
+    proposal: Proposal
+
+
+class CallFailed(TypedDict):
+    """A call gave nothing usable: it failed, or was cut as a straggler."""
+
+    type: Literal["call.failed"]
+    id: str
+    role: Role
+    proposal: Proposal
+
+
+class LayerJoined(TypedDict):
+    """A layer ended: how many proposals are ok, failed, cut."""
+
+    type: Literal["layer.joined"]
+    layer: str
+    ok: int
+    failed: int
+    cut: int
+    seconds: float
+
+
+class RunFinished(TypedDict):
+    """A run ended, answered or failed; `error` has `type`, `message`, `hint`."""
+
+    type: Literal["run.finished"]
+    status: Literal["answered", "failed"]
+    answered_by: str | None
+    usage: Usage
+    cost: float | None
+    calls: int
+    seconds: float
+    error: dict[str, str] | None
+
+
+Event = (
+    RunStarted
+    | LayerStarted
+    | CallStarted
+    | CallRetried
+    | CallFinished
+    | CallFailed
+    | LayerJoined
+    | RunFinished
+)
+Emit = Callable[[Any], None]

@@ -1,0 +1,150 @@
+"""One run as its nodes see it: the budget they share, what they emit, and how the run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.config import get_stream_writer
+from langgraph.types import Overwrite
+
+from moa_graph.budget import Budget
+from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded, QuorumNotMet, RunError
+from moa_graph.events import Emit
+from moa_graph.models.pool import ModelPool
+from moa_graph.prompts import new_nonce
+from moa_graph.proposers import Request
+from moa_graph.spec.schema import LayerSpec, MoASpec
+from moa_graph.state import MoAState, Proposal, Reference, references_from
+from moa_graph.usage import add_usage, total_cost
+
+__all__ = ["Execution", "enter"]
+
+_HINTS: dict[type[RunError], str] = {
+    QuorumNotMet: "Mend what failed, or lower the layer's quorum, and run again.",
+    AggregatorFailed: "Mend the aggregator or give it fallbacks, and run again.",
+    DeadlineExceeded: "Raise limits.deadline, or give slow layers a quorum and a grace.",
+    BudgetExceeded: "Raise limits.max_calls or limits.max_cost, or make the mixture smaller.",
+}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Hold what a node needs of the run that it is part of."""
+
+    spec: MoASpec
+    state: MoAState
+    proposals: dict[str, Proposal]
+    nonce: str
+    budget: Budget
+    emit: Emit
+    first: bool
+
+    def references(self, previous: LayerSpec | None) -> list[Reference]:
+        """Return what the layer before has to offer: its proposals that are ok, in spec order."""
+        if previous is None:
+            return []
+        return references_from(
+            self.proposals[f"{previous.name}/{id_}"]
+            for id_, _ in previous.ids()
+            if f"{previous.name}/{id_}" in self.proposals
+        )
+
+    def request(
+        self, references: Sequence[Reference], previous: LayerSpec | None, seconds: float | None = None
+    ) -> Request:
+        """Return what the calls of one node share; they end after `seconds` or at the run's deadline."""
+        deadline = self.budget.deadline
+        return Request(
+            messages=self.state["messages"],
+            references=references,
+            minimum=previous.quorum if previous else 0,
+            nonce=self.nonce,
+            budget=self.budget,
+            emit=self.emit,
+            deadline=deadline if seconds is None else min(deadline, time.monotonic() + seconds),
+            stop=asyncio.get_running_loop().create_future(),
+        )
+
+    def update(self, records: dict[str, Proposal]) -> dict[str, Any]:
+        """Return a layer's update of the state; the first layer of a turn clears the turn before."""
+        update: dict[str, Any] = {"proposals": records, "status": "running"}
+        if self.state.get("budget") is None:
+            update["budget"] = self.budget
+        if self.first:
+            update["nonce"] = self.nonce
+            if self.state.get("proposals"):
+                update["proposals"] = Overwrite(records)
+        return update
+
+    def totals(self, records: Iterable[Proposal]) -> dict[str, Any]:
+        """Return `usage`, `cost` and `calls` of records."""
+        paid = list(records)
+        return {
+            "usage": add_usage(record["usage"] for record in paid),
+            "cost": total_cost(paid),
+            "calls": sum(record["attempts"] for record in paid),
+        }
+
+    def failed(self, error: type[RunError], message: str, records: Sequence[Proposal]) -> RunError:
+        """Return the error that ends this run, after reporting it.
+
+        `records` are the calls of the node that failed. Where time or budget is the cause, the error says so.
+        """
+        kinds = {record["failure"]["kind"] for record in records if record["failure"]}
+        if self.budget.expired:
+            error = DeadlineExceeded
+            message = f"the run's deadline of {self.spec.limits.deadline:g} s passed: {message}"
+        elif "budget" in kinds:
+            error = BudgetExceeded
+        paid = [*self.proposals.values(), *records]
+        totals = self.totals(paid)
+        raised = error(_with_reasons(message, records), hint=_HINTS[error], proposals=paid, **totals)
+        self.emit(
+            {
+                "type": "run.finished",
+                "status": "failed",
+                "answered_by": None,
+                **totals,
+                "seconds": round(self.budget.seconds, 4),
+                "error": {"type": error.__name__, "message": raised.message, "hint": raised.hint},
+            }
+        )
+        return raised
+
+
+def _with_reasons(message: str, records: Sequence[Proposal]) -> str:
+    reasons = [
+        f"{record['id']}: {record['failure']['kind']}: {record['failure']['message']}"
+        for record in records
+        if record["failure"]
+    ]
+    return "\n  ".join([message, *reasons])
+
+
+async def enter(spec: MoASpec, pool: ModelPool, state: MoAState, *, first: bool) -> Execution:
+    """Join the run, or begin it: the first node to run in this process loads the models and starts the clock.
+
+    Raises ModelNotReady before any call when a slot cannot be used.
+    """
+    emit = get_stream_writer()
+    # A new turn of a conversation starts with no proposals, and pays for itself alone.
+    proposals = {} if first else dict(state.get("proposals") or {})
+    budget: Budget | None = state.get("budget")
+    if budget is None:
+        await asyncio.to_thread(pool.load)
+        budget = Budget(spec.limits, paid=proposals.values())
+        emit(
+            {
+                "type": "run.started",
+                "name": spec.name,
+                "resumed": not first,
+                "layers": {layer.name: [id_ for id_, _ in layer.ids()] for layer in spec.layers},
+                "aggregator": spec.aggregator.model,
+            }
+        )
+    nonce = new_nonce() if first else state.get("nonce") or new_nonce()
+    return Execution(spec, state, proposals, nonce, budget, emit, first)

@@ -1,0 +1,110 @@
+"""The layer node: fan out to the proposers, wait for the quorum, join what came into the state."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from moa_graph.errors import QuorumNotMet
+from moa_graph.execution import Execution, enter
+from moa_graph.models.pool import ModelPool
+from moa_graph.node import Dispatch, Node
+from moa_graph.proposers import NoProposal, Proposer, Request
+from moa_graph.spec.schema import LayerSpec, MoASpec
+from moa_graph.state import MoAState, Proposal
+
+__all__ = ["LayerNode"]
+
+
+class LayerNode(Node):
+    """Run one layer: one LangGraph task per proposer, joined in spec order.
+
+    Raises QuorumNotMet, DeadlineExceeded or BudgetExceeded when too few proposers succeed; what they
+    wrote is in the error, and with a checkpointer in the thread.
+    """
+
+    def __init__(self, spec: MoASpec, index: int, proposers: Sequence[Proposer], pool: ModelPool) -> None:
+        self.spec = spec
+        self.layer = spec.layers[index]
+        self.previous: LayerSpec | None = spec.layers[index - 1] if index else None
+        self.proposers = proposers
+        self.pool = pool
+        self.name = self.layer.name
+
+    async def run(self, state: MoAState, dispatch: Dispatch[Proposal]) -> dict[str, Any]:
+        """Return the layer's proposals as an update of the state."""
+        execution = await enter(self.spec, self.pool, state, first=self.previous is None)
+        references = execution.references(self.previous)
+        if self.previous is not None and not references:
+            raise execution.failed(
+                QuorumNotMet, f"layer {self.name}: layer {self.previous.name} left no proposal", []
+            )
+        execution.emit(
+            {
+                "type": "layer.started",
+                "layer": self.name,
+                "proposers": [proposer.id for proposer in self.proposers],
+                "references": len(references),
+            }
+        )
+        request = execution.request(references, self.previous, self.layer.deadline)
+        began = time.monotonic()
+        records = await self._join(request, dispatch)
+        ok = self._joined(execution, records, time.monotonic() - began)
+        if ok < self.layer.quorum:
+            message = f"layer {self.name}: {ok} of {len(records)} proposals, quorum {self.layer.quorum}"
+            raise execution.failed(QuorumNotMet, message, list(records.values()))
+        return execution.update(records)
+
+    async def _join(self, request: Request, dispatch: Dispatch[Proposal]) -> dict[str, Proposal]:
+        """Wait for the proposers; once the quorum is there and the grace is over, cut the rest."""
+        futures = {self._start(proposer, request, dispatch): proposer for proposer in self.proposers}
+        records: dict[str, Proposal] = {}
+        pending = set(futures)
+        patience_ends: float | None = None
+        while pending:
+            timeout = None
+            if patience_ends is not None and not request.stop.done():
+                timeout = max(0.0, patience_ends - time.monotonic())
+            done, pending = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                records[futures[future].id] = _record(future, request)
+            ok = sum(record["status"] == "ok" for record in records.values())
+            if patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
+                patience_ends = time.monotonic() + self.layer.grace
+            if patience_ends is not None and time.monotonic() >= patience_ends and not request.stop.done():
+                request.stop.set_result(None)
+        return {proposer.id: records[proposer.id] for proposer in self.proposers}
+
+    def _start(
+        self, proposer: Proposer, request: Request, dispatch: Dispatch[Proposal]
+    ) -> asyncio.Future[Proposal]:
+        return dispatch(proposer.id, lambda: proposer.propose(request))
+
+    def _joined(self, execution: Execution, records: dict[str, Proposal], seconds: float) -> int:
+        statuses = [record["status"] for record in records.values()]
+        ok = statuses.count("ok")
+        execution.emit(
+            {
+                "type": "layer.joined",
+                "layer": self.name,
+                "ok": ok,
+                "failed": statuses.count("failed"),
+                "cut": statuses.count("cut"),
+                "seconds": round(seconds, 4),
+            }
+        )
+        return ok
+
+
+def _record(future: asyncio.Future[Proposal], request: Request) -> Proposal:
+    """Return the record of a call that has ended, and report it: LangGraph has committed it by now."""
+    error = future.exception()
+    if isinstance(error, NoProposal):
+        proposal, event = error.proposal, "call.failed"
+    else:
+        proposal, event = future.result(), "call.finished"
+    request.emit({"type": event, "id": proposal["id"], "role": "proposer", "proposal": proposal})
+    return proposal

@@ -1,0 +1,171 @@
+"""The chat models of a spec: built once, checked before the first call, handed out by slot."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import cast
+
+from langchain_core.language_models import BaseChatModel
+from pydantic import ValidationError
+
+from moa_graph.errors import ModelNotReady
+from moa_graph.spec.schema import ModelSpec, MoASpec, PriceSpec
+
+__all__ = ["ModelPool"]
+
+_FREE = PriceSpec(input=0.0, output=0.0)
+_SHORTEST_SECRET = 6
+"""Shorter values (a server that wants just "x" as its key) would turn up in ordinary words."""
+
+
+class ModelPool:
+    """Hold the chat models of a spec's slots; nothing is imported or looked up before it is needed.
+
+    `registered` are objects of the host program: one under the name of a slot replaces the slot, and a
+    slot `host:NAME` stands for the one under NAME. The pool is thread-safe, its models belong to no
+    event loop.
+    """
+
+    def __init__(self, spec: MoASpec, registered: Mapping[str, BaseChatModel] | None = None) -> None:
+        self.spec = spec
+        self._registered = dict(registered or {})
+        self._lock = threading.RLock()
+        self._loaded = False
+        self._models: dict[tuple[str, float | None, int | None], BaseChatModel] = {}
+        self._secrets: tuple[str, ...] = ()
+
+    def problems(self) -> list[str]:
+        """Return what is missing before a run can start, each as a sentence that says how to mend it."""
+        return [problem for slot in self._used() for problem in self._problems_of(slot)]
+
+    def load(self) -> None:
+        """Build every model that the spec uses; raise ModelNotReady naming all that is missing at once."""
+        if self._loaded:
+            return
+        with self._lock:
+            problems = self.problems()
+            if problems:
+                raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
+            self._secrets = tuple(self._key_values())
+            self._loaded = True
+
+    def get(
+        self, slot: str, *, temperature: float | None = None, max_tokens: int | None = None
+    ) -> BaseChatModel:
+        """Return the chat model of a slot; None stands for the slot's own temperature or max_tokens.
+
+        Raises ModelNotReady if any model that the spec uses cannot be built.
+        """
+        model = self._models.get((slot, temperature, max_tokens))
+        if model is not None and self._loaded:
+            return model
+        self.load()
+        with self._lock:
+            return self._build(slot, temperature, max_tokens)
+
+    def price(self, slot: str) -> PriceSpec | None:
+        """Return the price of a slot; embedded and replayed models cost nothing, None means unknown."""
+        model = self.spec.models[slot]
+        if slot not in self._registered and model.provider in {"embedded", "replay"}:
+            return _FREE
+        return model.price
+
+    def requested(self, slot: str) -> str:
+        """Return the `provider:model` that a slot asks for."""
+        return self.spec.models[slot].model
+
+    def redact(self, text: str) -> str:
+        """Replace the values of all API keys in use by "[redacted]"."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]")
+        return text
+
+    def _used(self) -> Iterator[str]:
+        """Yield the slots that the spec refers to, in the order in which it lists them."""
+        members = [member for layer in self.spec.layers for member in self.spec.members(layer)]
+        used = {member.model for member in [*members, *self.spec.aggregators()]}
+        return (slot for slot in self.spec.models if slot in used)
+
+    def _key_values(self) -> Iterator[str]:
+        """Yield the values of the key variables in use, longest first, so that none hides in another."""
+        names = {self.spec.models[slot].api_key_env for slot in self._used()}
+        names |= {default_key_variable(self.spec.models[slot]) for slot in self._used()}
+        values = {os.environ.get(name or "", "") for name in names}
+        return iter(sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True))
+
+    def _problems_of(self, slot: str) -> Iterator[str]:
+        place = f"models.{slot} ({self.requested(slot)})"
+        try:
+            self._build(slot, None, None)
+        except ModelNotReady as problem:
+            yield f"{place}: {problem.message}"
+        except ValidationError as error:
+            for fault in error.errors():
+                name = ".".join(str(part) for part in fault["loc"])
+                yield f"{place}: params{'.' * bool(name)}{name}: {fault['msg']}; correct it in the spec."
+        except Exception as error:  # noqa: BLE001 - a provider's class may raise anything when it is built
+            yield f"{place}: the model could not be created: {type(error).__name__}: {error}"
+
+    def _build(self, slot: str, temperature: float | None, max_tokens: int | None) -> BaseChatModel:
+        key = (slot, temperature, max_tokens)
+        with self._lock:
+            if key not in self._models:
+                spec, host = self.spec.models[slot], self._host_object(slot)
+                if host is not None:
+                    self._models[key] = _bind(host, temperature, max_tokens)
+                else:
+                    own = {"temperature": temperature, "max_tokens": max_tokens}
+                    own = {name: value for name, value in own.items() if value is not None}
+                    self._models[key] = _builder(spec)(slot, spec.model_copy(update=own))
+            return self._models[key]
+
+    def _host_object(self, slot: str) -> BaseChatModel | None:
+        if slot in self._registered:
+            return self._registered[slot]
+        spec = self.spec.models[slot]
+        if spec.provider != "host":
+            return None
+        if spec.model_name not in self._registered:
+            raise ModelNotReady(
+                f"no model is registered under the name {spec.model_name!r}; "
+                f"register one with build_graph(spec, models={{{spec.model_name!r}: …}})."
+            )
+        return self._registered[spec.model_name]
+
+
+def _bind(host: BaseChatModel, temperature: float | None, max_tokens: int | None) -> BaseChatModel:
+    given = {"temperature": temperature, "max_tokens": max_tokens}
+    given = {name: value for name, value in given.items() if value is not None}
+    # A binding offers all that a call needs (invoke, stream and their async forms) but is no BaseChatModel.
+    return cast("BaseChatModel", host.bind(**given)) if given else host
+
+
+def default_key_variable(spec: ModelSpec) -> str | None:
+    """Return the variable that holds the key where a slot names none, as its provider documents it."""
+    if spec.base_url is not None or spec.provider in {"embedded", "replay", "host"}:
+        return None
+    return f"{spec.provider.upper().replace('-', '_')}_API_KEY"
+
+
+def _builder(spec: ModelSpec) -> Callable[[str, ModelSpec], BaseChatModel]:
+    """Return the function that makes a model of this provider; its modules are imported only now."""
+    # The imports are local because some cost a second: only what a spec uses is imported.
+    match spec.provider:
+        case "embedded":
+            from moa_graph.models.providers import build_embedded  # noqa: PLC0415 - see above
+
+            return build_embedded
+        case "replay":
+            from moa_graph.models.replay import build_replay  # noqa: PLC0415 - see above
+
+            return build_replay
+        case "openai":
+            from moa_graph.models.providers import build_openai  # noqa: PLC0415 - see above
+
+            return build_openai
+        case _:
+            from moa_graph.models.providers import build_other  # noqa: PLC0415 - see above
+
+            return build_other

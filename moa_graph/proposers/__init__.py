@@ -1,0 +1,70 @@
+"""Members of a layer: what they are asked, what they give back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from langchain_core.messages import BaseMessage
+
+from moa_graph.budget import Budget
+from moa_graph.events import Emit
+from moa_graph.state import Proposal, Reference
+
+__all__ = ["NoProposal", "Proposer", "Request"]
+
+
+class NoProposal(Exception):
+    """Carry the record of a call that gave nothing usable.
+
+    Raised, not returned, so that LangGraph does not keep it as a result and a resumed run tries again.
+    """
+
+    def __init__(self, proposal: Proposal) -> None:
+        failure = proposal["failure"]
+        super().__init__(f"{proposal['id']}: {failure['message'] if failure else proposal['status']}")
+        self.proposal = proposal
+
+
+@dataclass(frozen=True)
+class Request:
+    """Hold what one call needs to know: the conversation, what it may see, and how long it may take.
+
+    `minimum` is the number of references below which a prompt that is too long is given up. `deadline`
+    is a `time.monotonic()` time. Whoever holds `stop` ends all calls that share it by setting a result.
+    """
+
+    messages: Sequence[BaseMessage]
+    references: Sequence[Reference]
+    minimum: int
+    nonce: str
+    budget: Budget
+    emit: Emit
+    deadline: float
+    stop: asyncio.Future[None]
+
+    @property
+    def remaining(self) -> float:
+        """Return the seconds left until the deadline, never negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+class Proposer(Protocol):
+    """Be a member of a layer: a model, a tool, an agent, a nested graph."""
+
+    @property
+    def id(self) -> str:
+        """Return "layer/proposer"."""
+        ...
+
+    @property
+    def requested_model(self) -> str:
+        """Return what is asked for, such as `openai:gpt-4o`."""
+        ...
+
+    def propose(self, request: Request) -> Coroutine[Any, Any, Proposal]:
+        """Return a proposal that is ok, or raise NoProposal with the record of what went wrong."""
+        ...

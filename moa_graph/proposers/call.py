@@ -1,0 +1,308 @@
+"""One model call: attempts, wall clock, and a record of whatever comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
+
+from moa_graph.budget import BudgetSpent
+from moa_graph.models.pool import ModelPool
+from moa_graph.prompts import compose
+from moa_graph.proposers import NoProposal, Request
+from moa_graph.proposers.outcomes import (
+    Text,
+    clean,
+    failure,
+    judge_error,
+    judge_message,
+    read_text,
+    retry_after,
+)
+from moa_graph.proposers.watch import OutputTooLong, TokenWatch
+from moa_graph.spec.schema import Member
+from moa_graph.state import Failure, Proposal, Reference
+from moa_graph.usage import Usage, add_usage, cost_of, estimate_tokens
+
+__all__ = ["ModelCaller", "Reply"]
+
+BACKOFF_BASE = 0.5
+"""Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
+BACKOFF_CAP = 20.0
+CANCEL_GRACE = 0.5
+"""Seconds that a cancelled call gets to close its connection before it is left behind."""
+
+MessagePlacement = Literal["system", "user"]
+
+
+class Reply(NamedTuple):
+    """Hold the record of a call that succeeded and the message it came in."""
+
+    proposal: Proposal
+    message: AIMessage
+
+
+@dataclass(frozen=True)
+class ModelCaller:
+    """Call one slot in one place of the graph; reused by every run."""
+
+    layer: str
+    member: Member
+    role: Literal["proposer", "aggregator"]
+    pool: ModelPool
+    placement: MessagePlacement
+    max_output_chars: int
+
+    @property
+    def id(self) -> str:
+        """Return "layer/proposer"."""
+        return f"{self.layer}/{self.member.id}"
+
+    @property
+    def requested_model(self) -> str:
+        """Return `provider:model` of the slot."""
+        return self.pool.requested(self.member.model)
+
+    def model(self) -> BaseChatModel:
+        """Return the chat model with this member's sampling settings."""
+        member = self.member
+        return self.pool.get(member.model, temperature=member.temperature, max_tokens=member.max_tokens)
+
+    def metadata(self) -> dict[str, str]:
+        """Return what tells this call apart in streams and traces."""
+        return {
+            "moa_layer": self.layer,
+            "moa_proposer": self.member.id,
+            "moa_role": self.role,
+            "ls_model_name": self.requested_model.partition(":")[2],
+            "agent_name": self.member.id,
+        }
+
+    async def propose(self, request: Request) -> Proposal:
+        """Return a proposal that is ok, or raise NoProposal."""
+        return (await self.call(request)).proposal
+
+    async def call(self, request: Request) -> Reply:
+        """Make the call; raise NoProposal with the record if nothing usable comes.
+
+        Ends within CANCEL_GRACE of the deadline or of `request.stop`, even if the model ignores cancellation.
+        """
+        call = _Call(self, request)
+        work = asyncio.ensure_future(call.run())
+        work.add_done_callback(_retrieve)
+        try:
+            ends: set[asyncio.Future[Any]] = {work, request.stop}
+            await asyncio.wait(ends, timeout=request.remaining, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work}, timeout=CANCEL_GRACE)
+        if work.done() and not work.cancelled():
+            return work.result()
+        if request.stop.done():
+            raise call.given_up("cut", failure("deadline", "cut as a straggler once the quorum was there"))
+        raise call.given_up("failed", failure("deadline", "the deadline passed before the call had ended"))
+
+
+class _Call:
+    """Keep what one call has taken so far, over all its attempts."""
+
+    def __init__(self, caller: ModelCaller, request: Request) -> None:
+        self.caller = caller
+        self.request = request
+        self.member = caller.member
+        self.references: list[Reference] = list(request.references)
+        self.started = time.monotonic()
+        self.attempts = 0
+        self.usages: list[Usage] = []
+        self.warnings: list[str] = []
+        self.watch = TokenWatch(caller.max_output_chars)
+        self.actual_model: str | None = None
+
+    async def run(self) -> Reply:
+        """Try until an attempt succeeds, or until another one is of no use."""
+        caller, request = self.caller, self.request
+        request.emit(
+            {"type": "call.started", "id": caller.id, "role": caller.role, "model": caller.requested_model}
+        )
+        tries = 0
+        while True:
+            outcome, text, wait_at_least = await self._attempt()
+            if isinstance(outcome, AIMessage):
+                return Reply(self._record("ok", text, None), outcome)
+            if outcome["kind"] == "context_overflow" and self._drop_longest_reference():
+                continue
+            tries += 1
+            wait = self._backoff(tries, wait_at_least)
+            if not outcome["retryable"] or tries >= self.member.attempts or wait >= request.remaining:
+                raise NoProposal(self._record("failed", text, outcome))
+            request.emit(
+                {
+                    "type": "call.retried",
+                    "id": caller.id,
+                    "role": caller.role,
+                    "attempt": self.attempts,
+                    "wait": wait,
+                    "failure": outcome,
+                }
+            )
+            await asyncio.sleep(wait)
+
+    def given_up(self, status: Literal["cut", "failed"], why: Failure) -> NoProposal:
+        """Return the exception for a call that was ended from outside."""
+        return NoProposal(self._record(status, self.watch.text(), why))
+
+    async def _attempt(self) -> tuple[AIMessage | Failure, Text, float | None]:
+        """Send one request; return the message or the failure, the text so far, any Retry-After seconds."""
+        request, member = self.request, self.member
+        prompt = compose(
+            request.messages,
+            self.references,
+            placement=self.caller.placement,
+            system=member.system,
+            nonce=request.nonce,
+        )
+        self.watch = TokenWatch(self.caller.max_output_chars)
+        async with request.budget.concurrency:
+            try:
+                reserved = self._reserve(prompt)
+            except BudgetSpent as spent:
+                return failure("budget", str(spent)), self.watch.text(), None
+            actual = reserved  # what is cut off in mid-answer may be billed in full
+            try:
+                async with asyncio.timeout(min(member.timeout, request.remaining)):
+                    message = await self.caller.model().ainvoke(prompt, self._config())
+                usage = self._usage(message, prompt)
+                actual = self._cost(usage) or 0.0
+            except TimeoutError as error:
+                return self._timed_out(error), self.watch.text(), None
+            except OutputTooLong:
+                limit = self.caller.max_output_chars
+                why = failure("too_long", f"the output was cut off at limits.max_output_chars = {limit}")
+                return why, self.watch.text(), None
+            except Exception as error:  # noqa: BLE001 - whatever a model raises becomes a record
+                actual = reserved if self.watch.first_token_seconds is not None else 0.0
+                return self._redacted(judge_error(error)), self.watch.text(), retry_after(error)
+            finally:
+                request.budget.settle(reserved, actual)
+        return self._judge(message, usage)
+
+    def _judge(self, message: AIMessage, usage: Usage) -> tuple[AIMessage | Failure, Text, float | None]:
+        self.usages.append(usage)
+        metadata = message.response_metadata
+        self.actual_model = metadata.get("model_name") or metadata.get("model")
+        text = read_text(message)
+        why = judge_message(message, text, streamed=self.watch.first_token_seconds is not None)
+        if why is None and len(text.text) > self.caller.max_output_chars:
+            limit = self.caller.max_output_chars
+            why = failure("too_long", f"the output was cut off at limits.max_output_chars = {limit}")
+            text = text._replace(text=text.text[:limit])
+        if why is not None:
+            return self._redacted(why), text, None
+        if text.cleaned:
+            self.warnings.append("NUL or lone surrogates in the output were replaced by U+FFFD")
+        return message, text, None
+
+    def _config(self) -> RunnableConfig:
+        extra: RunnableConfig = {
+            "callbacks": [self.watch],
+            "metadata": self.caller.metadata(),
+            "run_name": self.caller.id,
+        }
+        return merge_configs(ensure_config(), extra)
+
+    def _reserve(self, prompt: Sequence[BaseMessage]) -> float:
+        """Book the request with the run's budget at the most it may cost; count it as sent."""
+        slot = self.caller.pool.spec.models[self.member.model]
+        most: Usage = {
+            "input_tokens": _prompt_tokens(prompt),
+            "output_tokens": self.member.max_tokens or slot.max_tokens or 0,
+            "source": "estimated",
+        }
+        reserved = self._cost(most) or 0.0
+        self.request.budget.reserve(reserved)
+        self.attempts += 1
+        return reserved
+
+    def _cost(self, usage: Usage | None) -> float | None:
+        return cost_of(usage, self.caller.pool.price(self.member.model))
+
+    def _usage(self, message: AIMessage, prompt: Sequence[BaseMessage]) -> Usage:
+        reported = message.usage_metadata
+        if reported is not None and reported["input_tokens"] >= 0 and reported["output_tokens"] >= 0:
+            return {
+                "input_tokens": reported["input_tokens"],
+                "output_tokens": reported["output_tokens"],
+                "source": "provider",
+            }
+        written = read_text(message)
+        return {
+            "input_tokens": _prompt_tokens(prompt),
+            "output_tokens": estimate_tokens(written.text + written.reasoning),
+            "source": "estimated",
+        }
+
+    def _timed_out(self, error: TimeoutError) -> Failure:
+        if self.request.remaining == 0:
+            return failure("deadline", "the deadline passed before the model had answered")
+        return failure("timeout", str(error) or f"no complete answer within {self.member.timeout:g} s")
+
+    def _drop_longest_reference(self) -> bool:
+        """Take the longest reference out of the prompt; return False at the quorum, where that must stop."""
+        if len(self.references) <= max(1, self.request.minimum):
+            return False
+        longest = max(self.references, key=lambda reference: len(reference["text"]))
+        self.references.remove(longest)
+        self.warnings.append(f"context overflow: reference {longest['id']} was left out")
+        return True
+
+    def _backoff(self, tries: int, wait_at_least: float | None) -> float:
+        if wait_at_least is not None:
+            return wait_at_least
+        return random.uniform(0.0, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (tries - 1)))  # noqa: S311 - jitter
+
+    def _redacted(self, why: Failure) -> Failure:
+        return {**why, "message": self.caller.pool.redact(why["message"])}
+
+    def _record(self, status: Literal["ok", "failed", "cut"], text: Text, why: Failure | None) -> Proposal:
+        usage = add_usage(self.usages) if self.usages else None
+        actual, _ = clean(str(self.actual_model)) if self.actual_model else (None, False)
+        return {
+            "id": self.caller.id,
+            "layer": self.caller.layer,
+            "proposer": self.member.id,
+            "status": status,
+            "text": text.text,
+            "reasoning": text.reasoning,
+            "failure": why,
+            "requested_model": self.caller.requested_model,
+            "actual_model": actual,
+            "attempts": self.attempts,
+            "usage": usage,
+            "cost": self._cost(usage),
+            "seconds": round(time.monotonic() - self.started, 4),
+            "first_token_seconds": self.watch.first_token_seconds,
+            "edited": False,
+            "warnings": self.warnings,
+        }
+
+
+def _retrieve(work: asyncio.Future[Reply]) -> None:
+    """Look at the outcome of a call that may have been left behind: asyncio logs those nobody looked at."""
+    if not work.cancelled():
+        work.exception()
+
+
+def _prompt_tokens(prompt: Sequence[BaseMessage]) -> int:
+    return estimate_tokens("".join(_flat(message.content) for message in prompt))
+
+
+def _flat(content: Any) -> str:
+    return content if isinstance(content, str) else str(content)

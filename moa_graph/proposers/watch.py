@@ -1,0 +1,57 @@
+"""A callback that looks on while a model streams: first token, text so far, too much of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
+
+from moa_graph.proposers.outcomes import Text, clean
+
+__all__ = ["OutputTooLong", "TokenWatch"]
+
+
+class OutputTooLong(Exception):
+    """Stop a stream that has exceeded the limit."""
+
+
+class TokenWatch(BaseCallbackHandler):
+    """Note when the first token of one attempt came, and keep what was streamed.
+
+    What a cut-off stream had brought was paid for, so it goes into the failure's record.
+    """
+
+    raise_error = True  # OutputTooLong has to reach the model, or an endless stream goes on
+    run_inline = True
+    ignore_chat_model = True  # only tokens are of interest
+
+    def __init__(self, max_chars: int) -> None:
+        super().__init__()
+        self._max_chars = max_chars
+        self._began = time.monotonic()
+        self._pieces: list[str] = []
+        self._length = 0
+        self.first_token_seconds: float | None = None
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        **_: Any,
+    ) -> None:
+        """Keep a piece of the stream; raise OutputTooLong beyond the limit."""
+        if self.first_token_seconds is None:
+            self.first_token_seconds = round(time.monotonic() - self._began, 4)
+        piece = token if isinstance(token, str) else (chunk.text if chunk else "")
+        self._pieces.append(piece)
+        self._length += len(piece)
+        if self._length > self._max_chars:
+            raise OutputTooLong
+
+    def text(self) -> Text:
+        """Return what has been streamed so far, cleaned and within the limit."""
+        text, dirty = clean("".join(self._pieces)[: self._max_chars])
+        return Text(text, "", dirty)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from moa_graph import background
+
+flag: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
+
+
+async def read_flag() -> str:
+    return flag.get()
+
+
+def test_context_variables_go_along() -> None:
+    context = contextvars.copy_context()
+    context.run(flag.set, "set")
+    assert context.run(lambda: background.run(read_flag())) == "set"
+
+
+async def test_it_works_inside_a_running_loop() -> None:
+    assert background.run(read_flag()) == "unset"
+
+
+async def test_it_works_from_the_background_loop_itself() -> None:
+    async def nested() -> str:
+        return background.run(read_flag())
+
+    assert background.run(nested()) == "unset"
+
+
+def test_many_threads_share_one_loop() -> None:
+    async def loop_id() -> int:
+        return id(asyncio.get_running_loop())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: background.run(loop_id()), range(32)))) == 1
+
+
+def test_errors_come_through() -> None:
+    async def fail() -> None:
+        raise LookupError("here")
+
+    with pytest.raises(LookupError, match="here"):
+        background.run(fail())
+
+
+def test_an_interrupted_wait_cancels_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = asyncio.run_coroutine_threadsafe  # keep the real one
+    seen: list[str] = []
+
+    class Interrupted:
+        def __init__(self, future: object) -> None:
+            self.future = future
+
+        def result(self) -> None:
+            raise KeyboardInterrupt
+
+        def cancel(self) -> None:
+            seen.append("cancelled")
+            self.future.cancel()  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(
+        background.asyncio, "run_coroutine_threadsafe", lambda work, loop: Interrupted(cancelled(work, loop))
+    )
+    with pytest.raises(KeyboardInterrupt):
+        background.run(asyncio.sleep(60))
+    assert seen == ["cancelled"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_child_gets_a_loop_of_its_own() -> None:
+    assert background.run(read_flag()) == "unset"
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if background.run(read_flag()) == "unset" else 1)
+    assert os.waitpid(child, 0)[1] == 0

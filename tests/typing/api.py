@@ -1,0 +1,75 @@
+"""Use the public face as an application does; a strict type checker reads this, nobody runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, assert_type
+
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AnyMessage, HumanMessage
+from langgraph.graph import StateGraph
+
+from moa_graph import (
+    Failure,
+    Fault,
+    MoAError,
+    MoASpec,
+    MoAState,
+    Proposal,
+    QuorumNotMet,
+    RunError,
+    SpecError,
+    build_graph,
+    dump_spec,
+    json_schema,
+    load_spec,
+    parse_spec,
+)
+
+assert_type(load_spec("graphs/quickstart.yaml"), MoASpec)
+assert_type(load_spec(Path("graphs/quickstart.yaml")), MoASpec)
+assert_type(load_spec({"moa": 1}), MoASpec)
+assert_type(parse_spec(b"moa: 1"), MoASpec)
+assert_type(dump_spec(load_spec("graphs/quickstart.yaml")), str)
+assert_type(json_schema(), dict[str, Any])
+
+
+def build_with_a_model_of_the_host(spec: MoASpec) -> None:
+    graph = build_graph(spec, models={"writer": FakeListChatModel(responses=["text"])})
+    uncompiled: StateGraph[MoAState, None, Any, Any] = graph
+    assert_type(uncompiled.compile().get_graph().draw_mermaid(), str)
+
+
+async def ask(spec: MoASpec) -> None:
+    graph = build_graph(spec).compile()
+    state = await graph.ainvoke({"messages": [HumanMessage("Why?")]})
+    assert state["messages"][-1].text
+    async for mode, chunk in graph.astream(
+        {"messages": [HumanMessage("Why?")]}, stream_mode=["custom", "messages"]
+    ):
+        assert mode, chunk
+
+
+def read(state: MoAState) -> None:
+    assert_type(state["messages"], list[AnyMessage])
+    assert_type(state["status"], Literal["running", "answered", "failed"])
+    assert_type(state["proposals"], dict[str, Proposal])
+    for proposal in state["proposals"].values():
+        assert_type(proposal["text"], str)
+        assert_type(proposal["cost"], float | None)
+        assert_type(proposal["failure"], Failure | None)
+        assert_type(proposal["status"], Literal["ok", "failed", "cut", "dropped"])
+
+
+def handle(error: MoAError) -> None:
+    assert_type(error.hint, str)
+    if isinstance(error, SpecError):
+        assert_type(error.faults, tuple[Fault, ...])
+        assert_type(error.faults[0].line, int)
+    if isinstance(error, RunError):
+        assert_type(error.proposals, tuple[Mapping[str, Any], ...])
+        assert_type(error.cost, float | None)
+        assert_type(error.calls, int)
+    if isinstance(error, QuorumNotMet):
+        assert_type(error.message, str)
