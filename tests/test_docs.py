@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from moa_graph import errors
+from moa_graph import errors, parse_spec
 from moa_graph.proposers.outcomes import RETRYABLE
 from moa_graph.state import FailureKind
 from tests.fakes.behaviours import behave, named
@@ -152,7 +152,7 @@ def plain(lines: list[str]) -> list[str]:
 
 
 def compare(shown: list[str], output: list[str], place: str) -> None:
-    """Compare in any order, as parallel proposers report in any; a line `…` stands for any number of lines."""
+    """Compare in any order, as parallel proposers report in any; a line `…` stands for any lines."""
     expected, found = Counter(plain(shown)), Counter(plain(output))
     missing = expected - found
     del missing["…"]
@@ -173,6 +173,18 @@ def test_what_a_page_shows_is_what_happens(page: Path, checkout: FakeOpenAI) -> 
             run_python(real, names)
         else:
             run_console(real)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, {"yaml"}))], ids=name_of)
+def test_a_spec_on_a_page_loads(page: Path) -> None:
+    for block in blocks(page, {"yaml"}):
+        if block.text.startswith("moa:"):
+            assert parse_spec(block.text, file=block.place).moa == 1
+
+
+def test_the_picture_is_that_of_the_quickstart() -> None:
+    [picture] = blocks(ROOT / "README.md", {"mermaid"})
+    assert picture.text == run_command(f"moa draw {ROOT / 'graphs' / 'quickstart.yaml'}", picture.place)
 
 
 def test_the_first_screen_shows_the_demo_python_and_the_tests() -> None:

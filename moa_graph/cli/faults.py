@@ -7,30 +7,34 @@ from typing import TYPE_CHECKING
 import typer
 
 from moa_graph.cli.text import plain
-from moa_graph.errors import MoAError, RunError
+from moa_graph.errors import MoAError, RunError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["INTERRUPTED", "RUN_FAILED", "SPEC_FAULT", "complain", "error_record", "exit_code"]
+__all__ = ["FAULT", "INTERRUPTED", "RUN_FAILED", "complain", "error_record", "exit_code"]
 
 RUN_FAILED = 1
-SPEC_FAULT = 2
+FAULT = 2
 INTERRUPTED = 130
 
 
 def exit_code(error: MoAError) -> int:
     """Return 1 for a run that failed, 2 for everything that is wrong before a run begins."""
-    return RUN_FAILED if isinstance(error, RunError) else SPEC_FAULT
+    return RUN_FAILED if isinstance(error, RunError) else FAULT
 
 
-def complain(error: MoAError) -> None:
-    """Write an error and what to do next to stderr."""
-    typer.echo(f"error: {plain(error.message)}", err=True)
-    if error.hint:
-        typer.echo(f"hint: {plain(error.hint)}", err=True)
+def complain(error: Mapping[str, str]) -> None:
+    """Write an error's message, and its hint on what to do next, to stderr.
+
+    The faults of a spec stand alone on their lines, as a compiler's do, so that editors can jump to them.
+    """
+    prefix = "" if error["type"] == SpecError.__name__ else "error: "
+    typer.echo(f"{prefix}{plain(error['message'])}", err=True)
+    if error["hint"]:
+        typer.echo(f"hint: {plain(error['hint'])}", err=True)
 
 
-def error_record(error: MoAError) -> Mapping[str, str]:
+def error_record(error: MoAError) -> dict[str, str]:
     """Return an error as JSON: `type`, `message`, `hint`."""
     return {"type": type(error).__name__, "message": error.message, "hint": error.hint}

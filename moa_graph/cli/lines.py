@@ -37,7 +37,7 @@ class Lines(Silence):
             typer.echo(line, err=True)
 
 
-def describe(event: Event) -> str:
+def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind of event
     """Return an event as one line; "" where it is not worth one."""
     match event["type"]:
         case "layer.started":
@@ -47,9 +47,11 @@ def describe(event: Event) -> str:
         case "call.started" if event["role"] == "aggregator":
             return f"{event['id']}: {one_line(event['model'])} writes the answer"
         case "call.retried":
-            wait = f"in {seconds(event['wait'])}" if event["wait"] >= 0.05 else "at once"
-            return f"{event['id']}: attempt {event['attempt']} failed: {reason(event['failure'])}; again {wait}"
-        case "call.finished":
+            wait = f"in {seconds(event['wait'])}" if event["wait"] >= 0.001 else "at once"
+            return (
+                f"{event['id']}: attempt {event['attempt']} failed: {reason(event['failure'])}; again {wait}"
+            )
+        case "call.finished" if event["role"] == "proposer":  # of the aggregator's the summary tells
             made = event["proposal"]
             return (
                 f"{event['id']}: done in {seconds(made['seconds'])}, "

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from moa_graph.cli.check import check
 from moa_graph.cli.draw import draw
-from moa_graph.cli.faults import INTERRUPTED, complain, exit_code
+from moa_graph.cli.faults import INTERRUPTED, complain, error_record, exit_code
 from moa_graph.cli.init import init
 from moa_graph.cli.run import run
 from moa_graph.cli.schema import schema
@@ -28,7 +28,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except MoAError as error:
-            complain(error)
+            complain(error_record(error))
             raise typer.Exit(exit_code(error)) from error
         except typer.Abort as error:  # Ctrl-C or the end of input at a prompt
             typer.echo("interrupted", err=True)

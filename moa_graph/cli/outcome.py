@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from moa_graph.cli.faults import complain, error_record
+from moa_graph.cli.faults import error_record
 from moa_graph.cli.text import dollars, one_line, plain, reason, seconds, tokens
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Outcome:
     error: Mapping[str, str] | None = None
 
     def as_json(self) -> str:
-        """Return one JSON object, ASCII only, so that no terminal escape gets through; `error` only if failed."""
+        """Return one JSON object; it is ASCII, so that no terminal escape gets through."""
         record = {**vars(self), "usage": dict(self.usage)}
         if self.error is None:
             del record["error"]
@@ -74,7 +74,7 @@ def failed(error: RunError, progress: Progress) -> Outcome:
         usage=usage,
         cost=error.cost,
         calls=error.calls,
-        seconds=progress.seconds(),
+        seconds=progress.finished["seconds"] if progress.finished else progress.seconds(),
         error=error_record(error),
     )
 
@@ -86,6 +86,10 @@ def refused(error: MoAError) -> Outcome:
 
 def stopped(progress: Progress) -> Outcome:
     """Return the outcome of a run that a signal ended, as far as its events told."""
+    count = sum(row.state in ("running", "retrying") for row in progress.rows())
+    hint = (
+        f"{count} call{'s were' if count != 1 else ' was'} under way and may be billed, too." if count else ""
+    )
     return Outcome(
         status="failed",
         proposals=progress.proposals,
@@ -93,19 +97,17 @@ def stopped(progress: Progress) -> Outcome:
         cost=progress.cost(),
         calls=progress.calls(),
         seconds=progress.seconds(),
-        error={"type": "Interrupted", "message": "the run was interrupted", "hint": ""},
+        error={"type": "Interrupted", "message": "the run was interrupted", "hint": hint},
     )
 
 
-def summarize(outcome: Outcome, error: MoAError | None = None) -> None:
+def summarize(outcome: Outcome) -> None:
     """Write to stderr who answered, what it took, and what went wrong on the way."""
-    if error is not None:
-        complain(error)
     took = (
         f"{outcome.calls} call{'s' * (outcome.calls != 1)}, {tokens(outcome.usage)} tokens, "
         f"cost {dollars(outcome.cost)}, {seconds(outcome.seconds)}"
     )
-    begin = f"answered by {one_line(outcome.answered_by)}" if outcome.answered_by else "no answer"
+    begin = f"answered by {one_line(outcome.answered_by)}" if outcome.answered_by else "paid for"
     typer.echo(f"{begin}: {took}", err=True)
     for warning in outcome.warnings:
         typer.echo(f"  {one_line(warning, 300)}", err=True)
@@ -124,4 +126,4 @@ def show_proposals(proposals: Sequence[Proposal]) -> None:
 
 def _is_proposal(record: Mapping[str, Any]) -> bool:
     # The records of a failed run end with those of the aggregators that were tried.
-    return record["layer"] != "aggregator"
+    return bool(record["layer"] != "aggregator")

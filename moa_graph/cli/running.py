@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from langchain_core.messages import AIMessageChunk
 
-from moa_graph.cli.faults import exit_code
+from moa_graph.cli.faults import complain, exit_code
 from moa_graph.cli.lines import Lines, Silence
 from moa_graph.cli.outcome import Outcome, answered, failed, refused, show_proposals, stopped, summarize
 from moa_graph.cli.progress import Progress
 from moa_graph.cli.stopping import Stopped, run_until_stopped
-from moa_graph.cli.text import PlainStream, one_line, plain, reason
+from moa_graph.cli.text import PlainStream, plain, reason
 from moa_graph.errors import MoAError, RunError
 from moa_graph.graph import build_graph
 from moa_graph.spec.loading import load_spec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from moa_graph.cli.progress import View
     from moa_graph.events import Event
+    from moa_graph.state import Failure
 
 __all__ = ["Manner", "run_spec"]
 
@@ -47,7 +49,7 @@ def run_spec(path: str, message: str, manner: Manner) -> None:
         _run(path, message, manner, progress)
     except MoAError as error:
         outcome = failed(error, progress) if isinstance(error, RunError) else refused(error)
-        _show(outcome, manner, error)
+        _show(outcome, manner)
         raise typer.Exit(exit_code(error)) from error
     except Stopped as stop:
         raise typer.Exit(stop.exit_code) from stop
@@ -100,9 +102,11 @@ class _Screen:
     def event(self, event: Event) -> None:
         """Take in an event; a failed attempt of an aggregator voids what was streamed of it."""
         self._progress.feed(event)
+        if event["type"] == "call.retried" and event["role"] == "aggregator":
+            self._void(event["failure"])
+        elif event["type"] == "call.failed" and event["role"] == "aggregator":
+            self._void(event["proposal"]["failure"])
         self._view.event(event)
-        if event["type"] in ("call.retried", "call.failed") and event["role"] == "aggregator":
-            self._void(reason(event["failure"] if "failure" in event else event["proposal"]["failure"]))
 
     def token(self, message: object, metadata: dict[str, Any]) -> None:
         """Write a piece of the answer as it arrives."""
@@ -115,11 +119,11 @@ class _Screen:
             self._write(self._plain.flush())
             self._write("\n" if self._streamed else f"{plain(str(answer.text))}\n")
 
-    def _void(self, why: str) -> None:
+    def _void(self, failure: Failure | None) -> None:
         self._plain.flush()
         if self._streamed:
             self._write("\n")
-            typer.echo(f"the answer above is void ({one_line(why)}); it begins again", err=True)
+            typer.echo(f"what was written of the answer is void ({reason(failure)})", err=True)
         self._streamed = False
 
     def _write(self, text: str) -> None:
@@ -129,12 +133,33 @@ class _Screen:
         typer.echo(text, nl=False)
 
 
-def _show(outcome: Outcome, manner: Manner, error: MoAError | None = None) -> None:
+def _show(outcome: Outcome, manner: Manner) -> None:
     if manner.proposals and not manner.as_json:
         show_proposals(outcome.proposals)
     if manner.as_json:
         typer.echo(outcome.as_json())
     elif outcome.answer is not None and not manner.stream:
         typer.echo(plain(outcome.answer))
-    if not manner.quiet:
-        summarize(outcome, error)
+    if outcome.error is not None:
+        complain(outcome.error)
+    if not manner.quiet and (outcome.answer is not None or outcome.calls):
+        summarize(outcome)
+
+
+def _view(manner: Manner, progress: Progress) -> View:
+    if manner.quiet:
+        return Silence()
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return Lines()
+    from moa_graph.cli.live import LiveTable  # noqa: PLC0415 -- rich is needed on terminals only
+
+    return LiveTable(progress)
+
+
+def _recorder(path: Path) -> Any:
+    from moa_graph.models.recording import Recorder  # noqa: PLC0415 -- needed with --record only
+
+    try:
+        return Recorder(path)
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="--record") from error

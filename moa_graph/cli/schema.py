@@ -8,7 +8,7 @@ __all__ = ["schema"]
 
 
 def schema() -> None:
-    """Print the JSON Schema of a spec, for editors and other tools."""
+    """Print the JSON Schema of specs, for editors."""
     from moa_graph.spec.loading import schema_text  # noqa: PLC0415 -- pydantic costs start-up time
 
     typer.echo(schema_text(), nl=False)

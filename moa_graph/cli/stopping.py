@@ -22,7 +22,7 @@ LAST_RESORT = 2.5
 """Seconds after a signal at which the process ends whatever still hangs."""
 
 
-class Stopped(Exception):  # noqa: N818 -- says what happened, is no error
+class Stopped(Exception):
     """Say that a signal ended the work; `exit_code` is 128 + signal: 130 for Ctrl-C, 143 for SIGTERM."""
 
     def __init__(self, number: int) -> None:

@@ -65,7 +65,9 @@ def reason(failure: Failure | None) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a duration: `0.3 s`, `12.1 s`, `2 min 05 s`."""
+    """Return a duration: `30 ms`, `12.1 s`, `2 min 05 s`."""
+    if value < 0.1:
+        return f"{value * 1000:.0f} ms"
     if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

@@ -1,4 +1,4 @@
-"""`embedded:extractive`: a chat model without weights that answers with sentences it was given. Not an LLM."""
+"""`embedded:extractive`: a chat model without weights that answers with given sentences. Not an LLM."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import ConfigDict, Field
 
 from moa_graph.models.ranking import RANKERS, RankerName, choose
-from moa_graph.models.sentences import Sentence, paragraphs, split_sentences, terms
+from moa_graph.models.sentences import Sentence, ends_sentence, paragraphs, split_sentences, terms
 from moa_graph.prompts import split_references
 from moa_graph.usage import estimate_tokens
 
 __all__ = ["NOTHING_FOUND", "ExtractiveChatModel", "answer_message", "stream_words"]
 
 NOTHING_FOUND = "Nothing in the conversation answers this."
-_CONTEXT_WEIGHT = 0.5
+_CONTEXT_WEIGHT = 0.3
 """A heading tells what its sentences are about, but less surely than their own words."""
 _SUPPORT_WEIGHT = 0.25
 """How much a sentence gains from each reference that repeats it."""
@@ -126,7 +126,7 @@ class ExtractiveChatModel(BaseChatModel):
         bags = [source.bag for source in sources]
         if not bags:
             return NOTHING_FOUND
-        asked = {term: 1.0 for term in terms(question)}
+        asked = dict.fromkeys(terms(question), 1.0)
         scores = [
             score * (1 + _SUPPORT_WEIGHT * source.support)
             for score, source in zip(RANKERS[self.ranker](bags, asked), sources, strict=True)
@@ -158,9 +158,9 @@ def stream_words(message: AIMessage) -> Iterator[ChatGenerationChunk]:
     """Yield a message word by word; everything but the text comes with the last chunk."""
     words = re.findall(r"\s*\S+\s*?(?=\s|\Z)|\s+\Z", str(message.text)) or [""]
     for word in words[:-1]:
-        yield ChatGenerationChunk(message=AIMessageChunk(word))
+        yield ChatGenerationChunk(message=AIMessageChunk(content=word))
     last = AIMessageChunk(
-        words[-1],
+        content=words[-1],
         additional_kwargs=message.additional_kwargs,
         response_metadata=message.response_metadata,
         usage_metadata=message.usage_metadata,
@@ -195,7 +195,7 @@ def _question_and_material(conversation: Sequence[BaseMessage]) -> tuple[str, li
 
 
 def _sources(question: str, material: Iterable[str], references: Iterable[str]) -> list[_Source]:
-    """Return every sentence once, in order of first appearance, with the number of references that have it."""
+    """Return every sentence once, in order of appearance, with the number of references that have it."""
     asked = {_key(sentence.text) for sentence in split_sentences(question)} | {_key(question)}
     first: dict[str, Sentence] = {}
     support: Counter[str] = Counter()
@@ -228,7 +228,7 @@ def _bag(sentence: Sentence) -> dict[str, float]:
 
 
 def _within(texts: Sequence[str], indices: Sequence[int], max_tokens: int | None) -> list[int]:
-    """Return the indices whose texts fit into `max_tokens` together, best first; the best one always stays."""
+    """Return the indices whose texts fit into `max_tokens` together; the best one always stays."""
     if max_tokens is None:
         return list(indices)
     kept, used = list(indices[:1]), sum(map(estimate_tokens, texts[:1]))
@@ -245,6 +245,6 @@ def _join(texts: Sequence[str]) -> str:
     answer = ""
     for text in texts:
         if answer:
-            answer += " " if re.search(r"[.!?…。！？][\"'”’)\]*_`]*\Z", answer) else "\n\n"
+            answer += " " if ends_sentence(answer) else "\n\n"
         answer += text
     return answer

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import ValidationError
 
 from moa_graph.errors import ModelNotReady
-from moa_graph.spec.schema import ModelSpec, MoASpec, PriceSpec
+from moa_graph.models.providers import build_model, key_variable
+from moa_graph.spec.schema import MoASpec, PriceSpec
 
 __all__ = ["ModelPool"]
 
@@ -90,10 +91,11 @@ class ModelPool:
 
     def _key_values(self) -> Iterator[str]:
         """Yield the values of the key variables in use, longest first, so that none hides in another."""
-        names = {self.spec.models[slot].api_key_env for slot in self._used()}
-        names |= {default_key_variable(self.spec.models[slot]) for slot in self._used()}
-        values = {os.environ.get(name or "", "") for name in names}
-        return iter(sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True))
+        names = {key_variable(self.spec.models[slot]) for slot in self._used()}
+        values = {os.environ.get(name or "", "").strip() for name in names}
+        return iter(
+            sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
+        )
 
     def _problems_of(self, slot: str) -> Iterator[str]:
         place = f"models.{slot} ({self.requested(slot)})"
@@ -118,7 +120,7 @@ class ModelPool:
                 else:
                     own = {"temperature": temperature, "max_tokens": max_tokens}
                     own = {name: value for name, value in own.items() if value is not None}
-                    self._models[key] = _builder(spec)(slot, spec.model_copy(update=own))
+                    self._models[key] = build_model(spec.model_copy(update=own))
             return self._models[key]
 
     def _host_object(self, slot: str) -> BaseChatModel | None:
@@ -140,32 +142,3 @@ def _bind(host: BaseChatModel, temperature: float | None, max_tokens: int | None
     given = {name: value for name, value in given.items() if value is not None}
     # A binding offers all that a call needs (invoke, stream and their async forms) but is no BaseChatModel.
     return cast("BaseChatModel", host.bind(**given)) if given else host
-
-
-def default_key_variable(spec: ModelSpec) -> str | None:
-    """Return the variable that holds the key where a slot names none, as its provider documents it."""
-    if spec.base_url is not None or spec.provider in {"embedded", "replay", "host"}:
-        return None
-    return f"{spec.provider.upper().replace('-', '_')}_API_KEY"
-
-
-def _builder(spec: ModelSpec) -> Callable[[str, ModelSpec], BaseChatModel]:
-    """Return the function that makes a model of this provider; its modules are imported only now."""
-    # The imports are local because some cost a second: only what a spec uses is imported.
-    match spec.provider:
-        case "embedded":
-            from moa_graph.models.providers import build_embedded  # noqa: PLC0415 - see above
-
-            return build_embedded
-        case "replay":
-            from moa_graph.models.replay import build_replay  # noqa: PLC0415 - see above
-
-            return build_replay
-        case "openai":
-            from moa_graph.models.providers import build_openai  # noqa: PLC0415 - see above
-
-            return build_openai
-        case _:
-            from moa_graph.models.providers import build_other  # noqa: PLC0415 - see above
-
-            return build_other

@@ -16,7 +16,9 @@ RankerName = Literal["bm25", "tfidf", "textrank"]
 
 _GRAPH_SIZE = 200
 """TextRank compares all pairs: only this many sentences nearest to the question enter the graph."""
-_RELEVANCE_FLOOR = 0.2
+_JUMP = 0.5
+"""How often TextRank's walk goes back to the question; 0.15, as for web pages, forgets what was asked."""
+_RELEVANCE_FLOOR = 0.4
 """A sentence scoring below this part of the best one pads an answer without adding to it."""
 
 
@@ -75,7 +77,7 @@ def _textrank(bags: Sequence[Bag], question: Bag) -> list[float]:
     for _ in range(30):
         flow = [weight / out for weight, out in zip(rank, spread, strict=True)]
         rank = [
-            0.15 * start + 0.85 * sum(map(float.__mul__, row, flow))
+            _JUMP * start + (1 - _JUMP) * sum(map(float.__mul__, row, flow))
             for start, row in zip(jump, links, strict=True)
         ]
     scores = [0.0] * len(bags)
@@ -89,9 +91,9 @@ RANKERS: Mapping[RankerName, Ranker] = {"bm25": _bm25, "tfidf": _tfidf, "textran
 
 
 def choose(bags: Sequence[Bag], scores: Sequence[float], *, count: int, diversity: float) -> list[int]:
-    """Return at most `count` indices, best first, by maximal marginal relevance (Carbonell and Goldstein 1998).
+    """Return at most `count` indices by maximal marginal relevance (Carbonell, Goldstein 1998).
 
-    `diversity` 0 looks at the scores alone, 1 only at the distance from what is chosen already. What
+    The best comes first. `diversity` 0 looks at the scores alone, 1 only at the distance from what is chosen already. What
     scores far below the best is never chosen.
     """
     best = max(scores, default=0.0)

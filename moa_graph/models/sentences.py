@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Sentence", "paragraphs", "split_sentences", "terms"]
+__all__ = ["Sentence", "ends_sentence", "paragraphs", "split_sentences", "terms"]
 
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
@@ -16,23 +16,29 @@ _UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*")
 _RULE = re.compile(r"[ \t]*(?:[-*_|:=+][ \t]*){3,}")
 _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+(.*)")
 _QUOTE = re.compile(r" {0,3}>[ \t]?")
-_BOUNDARY = re.compile(r"(?<=[.!?…])[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_`]*[^\W_a-z])|(?<=[。！？])")
-_LAST_WORD = re.compile(r"([^\s(\[\"'“‘]+)\.$")
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st sr jr vs etc e.g i.e cf fig figs eq no nos vol pp p al approx inc ltd co corp dept "
-    "est gen gov rev sen rep jan feb mar apr jun jul aug sep sept oct nov dec mt ft sec ch ed eds u.s u.k "
-    "a.m p.m ph.d".split()
-)
+# East Asian and typographic marks by number: they look like ASCII ones.
+_EAST = "\u3002\uff01\uff1f"
+_OPENING, _CLOSING = "\"'\u201c\u2018(\\[*_`", "\"'\u201d\u2019)\\]*_`"
+_BOUNDARY = re.compile(rf"(?<=[.!?…])[{_CLOSING}]*\s+(?=[{_OPENING}]*[^\W_a-z])|(?<=[{_EAST}])")
+_END = re.compile(rf"[.!?…{_EAST}][{_CLOSING}]*\Z")
+_LAST_WORD = re.compile(r"([^\s(\[\"'\u201c\u2018]+)\.$")
+_ABBREVIATIONS = """
+mr mrs ms dr prof st sr jr vs etc e.g i.e cf fig figs eq no nos vol pp p al approx inc ltd co corp dept est
+gen gov rev sen rep jan feb mar apr jun jul aug sep sept oct nov dec mt ft sec ch ed eds u.s u.k a.m p.m
+ph.d
+"""
+_STOP_WORDS = """
+a about above after again all also am an and any are as at be because been before being below between both
+but by can can't could did didn't do does doesn't doing don't done down during each few for from further
+give given had has have having he her here hers him his how i i'm if in into is isn't it it's its itself
+just let like many may me might more most much must my no nor not of off on once only or other our out over
+own per please same say says shall she should so some such tell than that that's the their them then there
+there's these they this those through to too under until up upon us very was we were what what's when where
+which while who whom whose why will with won't would you you're your yours explain describe
+"""
+_UNENDING = frozenset(_ABBREVIATIONS.split())
+_MEANINGLESS = frozenset(_STOP_WORDS.split())
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_STOP_WORDS = frozenset(
-    "a about above after again all also am an and any are as at be because been before being below between both "
-    "but by can could did do does doing done down during each few for from further give given had has have having "
-    "he her here hers him his how i if in into is it its itself just let like many may me might more most much must "
-    "my no nor not of off on once only or other our out over own per please same say says shall she should so some "
-    "such tell than that the their them then there these they this those through to too under until up upon us very "
-    "was we were what when where which while who whom whose why will with would you your yours explain describe "
-    "it's isn't doesn't don't didn't what's that's there's can't won't i'm you're".split()
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def _cut(block: str) -> Iterator[str]:
         end = boundary.end()
         candidate = block[start:end].strip()
         last = _LAST_WORD.search(candidate)
-        if last and (last[1].lower() in _ABBREVIATIONS or re.fullmatch(r"[A-Z]", last[1])):
+        if last and (last[1].lower() in _UNENDING or re.fullmatch(r"[A-Z]", last[1])):
             continue
         if candidate:
             yield candidate
@@ -115,10 +121,15 @@ def _cut(block: str) -> Iterator[str]:
         yield block[start:].strip()
 
 
+def ends_sentence(text: str) -> bool:
+    """Tell whether a text ends with the mark that ends a sentence."""
+    return _END.search(text) is not None
+
+
 def terms(text: str) -> list[str]:
     """Return the words of a text that carry meaning, in lower case, lightly stemmed for English."""
     words = (word.lower().replace("’", "'") for word in _WORD.findall(text))
-    return [_stem(word) for word in words if word not in _STOP_WORDS]
+    return [_stem(word) for word in words if word not in _MEANINGLESS]
 
 
 def _stem(word: str) -> str:

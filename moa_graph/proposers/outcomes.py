@@ -39,9 +39,8 @@ _QUOTA = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(r"content_filter|content_policy_violation|ResponsibleAIPolicyViolation", re.IGNORECASE)
-_CONNECTION_ERRORS = frozenset(
-    {"APIConnectionError", "ConnectError", "ReadError", "WriteError", "RemoteProtocolError", "CloseError"}
-)
+_TRANSPORT_ERRORS = frozenset({"APIConnectionError", "TransportError"})
+"""Base classes by name, of the openai package and of httpx and httpx2: none of them is imported for this."""
 
 _BY_STATUS: dict[int, FailureKind] = {
     401: "auth",
@@ -107,9 +106,10 @@ def judge_error(error: BaseException) -> Failure:  # noqa: C901, PLR0911 - a tab
         return _judge_status(status, text)
     if isinstance(error, ProviderError):
         return _judge_wording(text) or failure("server_error", text)
-    if isinstance(error, TimeoutError | ModelTimeoutError):
+    ancestry = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, TimeoutError | ModelTimeoutError) or "TimeoutException" in ancestry:
         return failure("timeout", text)
-    if isinstance(error, OSError | ModelConnectionError) or type(error).__name__ in _CONNECTION_ERRORS:
+    if isinstance(error, OSError | ModelConnectionError) or ancestry & _TRANSPORT_ERRORS:
         return failure("connection", text)
     if isinstance(error, json.JSONDecodeError):
         return failure("malformed", f"the response is not valid JSON: {error}")

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 from pydantic.json_schema import WithJsonSchema
 
+from moa_graph.spec.secrets import url_problem
+
 __all__ = [
+    "RESERVED_LAYER_NAMES",
     "AggregatorSpec",
     "DefaultsSpec",
     "Duration",
@@ -22,10 +25,15 @@ __all__ = [
     "PriceSpec",
     "ProposerSpec",
     "ReferencesSpec",
+    "default_layer_name",
 ]
 
+RESERVED_LAYER_NAMES = frozenset({"aggregator", "messages", "proposals", "status", "nonce", "budget"})
+"""Names that a layer cannot have: its graph node would clash with another node or a key of the state."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,9}(ms|s|m|h)")
+_LONGEST_DURATION = 7 * 24 * 3600
 
 
 def parse_duration(value: Any) -> float:
@@ -39,20 +47,27 @@ def parse_duration(value: Any) -> float:
             raise ValueError("not a duration such as 30s, 500ms, 2m, or a number of seconds")
         value = float(match[1]) * _UNITS[match[2]]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("not a duration such as 30s, 500ms, 2m, or a number of seconds")
-    if not 0 < value <= 7 * 24 * 3600:
+        raise ValueError(  # noqa: TRY004  (pydantic turns only a ValueError into a fault)
+            "not a duration such as 30s, 500ms, 2m, or a number of seconds"
+        )
+    if not 0 < value <= _LONGEST_DURATION:
         raise ValueError("a duration must be longer than 0 and at most 7 days")
     return float(value)
+
+
+def _write_duration(seconds: float) -> float | str:
+    return f"{seconds:.0f}s" if seconds == int(seconds) else seconds
 
 
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
+    PlainSerializer(_write_duration, when_used="json"),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": 604800},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h)$"},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST_DURATION},
+                {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?\s{0,9}(ms|s|m|h)$"},
             ],
             "description": "A duration: 30s, 500ms, 2m, 1h, or a number of seconds.",
         }
@@ -64,6 +79,12 @@ Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 """A name of a slot, layer or proposer: letters, digits, `.`, `_`, `-`; never `/` or `:`."""
 
 
+Temperature = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
+Attempts = Annotated[int, Field(ge=1, le=20)]
+Tokens = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
@@ -71,14 +92,26 @@ class _Strict(BaseModel):
 class PriceSpec(_Strict):
     """State the price of a model in USD per million tokens."""
 
-    input: float = Field(ge=0, allow_inf_nan=False)
-    output: float = Field(ge=0, allow_inf_nan=False)
+    input: float = Field(ge=0, allow_inf_nan=False, description="USD per million tokens of the prompt.")
+    output: float = Field(ge=0, allow_inf_nan=False, description="USD per million tokens written.")
 
 
 def _model_name(value: str) -> str:
     provider, colon, name = value.partition(":")
     if not (colon and provider and name):
         raise ValueError("not of the form provider:model, such as openai:gpt-4o")
+    return value
+
+
+def _base_url(value: str) -> str:
+    if problem := url_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _key_variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("not the NAME of an environment variable, nor `none`")
     return value
 
 
@@ -90,13 +123,30 @@ class ModelSpec(_Strict):
     `temperature` and `max_tokens` default to the paper's 0.7 and 2048; `null` leaves them to the provider.
     """
 
-    model: Annotated[str, AfterValidator(_model_name)]
-    base_url: str | None = None
-    api_key_env: str | None = None
-    temperature: float | None = Field(default=0.7, ge=0, le=5, allow_inf_nan=False)
-    max_tokens: int | None = Field(default=2048, ge=1)
-    params: dict[str, JsonValue] = Field(default_factory=dict)
-    price: PriceSpec | None = None
+    model: Annotated[str, AfterValidator(_model_name)] = Field(
+        description="provider:model, such as openai:gpt-4o, embedded:extractive, replay:FILE, host:NAME.",
+        json_schema_extra={"pattern": "^[^:]+:[\\s\\S]+$"},
+    )
+    base_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        default=None,
+        description="Address of a compatible server; `api_key_env` must then be said.",
+        json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"},
+    )
+    api_key_env: Annotated[str, AfterValidator(_key_variable)] | None = Field(
+        default=None,
+        description="The NAME of the environment variable that holds the key, or `none`. Never a key itself.",
+        json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    )
+    temperature: Temperature | None = Field(
+        default=0.7, description="Sampling temperature; null leaves it to the provider."
+    )
+    max_tokens: Tokens | None = Field(
+        default=2048, description="Longest output in tokens; null leaves it to the provider."
+    )
+    params: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Passed to the provider's class as is."
+    )
+    price: PriceSpec | None = Field(default=None, description="What the model costs; unknown when left out.")
 
     @property
     def provider(self) -> str:
@@ -112,18 +162,20 @@ class ModelSpec(_Strict):
 class DefaultsSpec(_Strict):
     """Set what holds for each call: seconds for one attempt, and the number of attempts."""
 
-    timeout: Duration = 60.0
-    attempts: int = Field(default=3, ge=1, le=20)
+    timeout: Duration = Field(default=60.0, description="Wall clock of one attempt.")
+    attempts: Attempts = Field(default=3, description="Requests sent for one call at most.")
 
 
 class LimitsSpec(_Strict):
     """Bound a whole run: seconds, USD, requests, parallel requests, characters of one output."""
 
-    deadline: Duration = 300.0
-    max_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    max_calls: int | None = Field(default=None, ge=1)
-    max_concurrency: int = Field(default=64, ge=1)
-    max_output_chars: int = Field(default=200_000, ge=1)
+    deadline: Duration = Field(default=300.0, description="Wall clock of the whole run.")
+    max_cost: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="USD that a run may spend; needs prices."
+    )
+    max_calls: int | None = Field(default=None, ge=1, description="Requests that a run may send.")
+    max_concurrency: int = Field(default=64, ge=1, description="Requests under way at once.")
+    max_output_chars: int = Field(default=200_000, ge=1, description="Longest output in characters.")
 
 
 class ReferencesSpec(_Strict):
@@ -132,22 +184,26 @@ class ReferencesSpec(_Strict):
     `placement: system` is the paper's protocol; `user` puts them into one trailing user block.
     """
 
-    from_: Literal["previous"] = Field(default="previous", alias="from")
-    placement: Literal["system", "user"] = "system"
-    order: Literal["listed"] = "listed"
+    from_: Literal["previous"] = Field(
+        default="previous", alias="from", description="Which proposals: those of the previous layer."
+    )
+    placement: Literal["system", "user"] = Field(
+        default="system", description="system: the paper's protocol; user: one trailing user block."
+    )
+    order: Literal["listed"] = Field(default="listed", description="listed: the order of the spec.")
 
 
 class ProposerSpec(_Strict):
     """Describe a member of a layer; anything left out is taken from its slot or from the defaults."""
 
-    model: Name
-    id: Name | None = None
-    system: str | None = None
-    temperature: float | None = Field(default=None, ge=0, le=5, allow_inf_nan=False)
-    max_tokens: int | None = Field(default=None, ge=1)
-    samples: int = Field(default=1, ge=1, le=100)
-    timeout: Duration | None = None
-    attempts: int | None = Field(default=None, ge=1, le=20)
+    model: Name = Field(description="A slot: a name under `models`.")
+    id: Name | None = Field(default=None, description="Its name in the layer; default: the slot's name.")
+    system: Text | None = Field(default=None, description="A system prompt for this proposer.")
+    temperature: Temperature | None = Field(default=None, description="Overrides the slot's.")
+    max_tokens: Tokens | None = Field(default=None, description="Overrides the slot's.")
+    samples: int = Field(default=1, ge=1, le=100, description="Ask this often: id-1, id-2, …")
+    timeout: Duration | None = Field(default=None, description="Overrides the layer's.")
+    attempts: Attempts | None = Field(default=None, description="Overrides the layer's.")
 
 
 def _short_form(value: Any) -> Any:
@@ -170,17 +226,23 @@ class Member:
 class LayerSpec(_Strict):
     """Describe one parallel step: its proposers, and how long it waits for them."""
 
-    name: Name
-    proposers: list[Annotated[ProposerSpec, BeforeValidator(_short_form)]] = Field(min_length=1)
-    quorum: int = Field(default=1, ge=1)
-    grace: Duration | None = None
-    deadline: Duration | None = None
-    timeout: Duration | None = None
-    attempts: int | None = Field(default=None, ge=1, le=20)
-    references: ReferencesSpec = ReferencesSpec()
+    name: Name = Field(description="The name of the layer; default: layer-1, layer-2, …")
+    proposers: list[
+        Annotated[ProposerSpec, BeforeValidator(_short_form, json_schema_input_type=Name | ProposerSpec)]
+    ] = Field(min_length=1, description="Who answers in parallel: slots, or mappings.")
+    quorum: int = Field(default=1, ge=1, description="Proposals needed to go on.")
+    grace: Duration | None = Field(
+        default=None, description="Patience once the quorum is there; default: wait for all."
+    )
+    deadline: Duration | None = Field(default=None, description="Hard end of the layer.")
+    timeout: Duration | None = Field(default=None, description="Overrides `defaults.timeout`.")
+    attempts: Attempts | None = Field(default=None, description="Overrides `defaults.attempts`.")
+    references: ReferencesSpec = Field(
+        default=ReferencesSpec(), description="How it sees the previous layer; not in the first layer."
+    )
 
     def ids(self) -> Iterator[tuple[str, ProposerSpec]]:
-        """Yield (proposer id, its spec) in order, `samples` expanded to id-1, id-2, …"""
+        """Yield (proposer id, its spec) in order, `samples` expanded to id-1, id-2 and so on."""
         for proposer in self.proposers:
             stem = proposer.id or proposer.model
             if proposer.samples == 1:
@@ -193,27 +255,49 @@ class LayerSpec(_Strict):
 class AggregatorSpec(_Strict):
     """Describe the final model: who writes the answer, and who takes over when it fails."""
 
-    model: Name
-    fallbacks: list[Name] = Field(default_factory=list)
-    system: str | None = None
-    temperature: float | None = Field(default=None, ge=0, le=5, allow_inf_nan=False)
-    max_tokens: int | None = Field(default=None, ge=1)
-    timeout: Duration | None = None
-    attempts: int | None = Field(default=None, ge=1, le=20)
-    references: ReferencesSpec = ReferencesSpec()
+    model: Name = Field(description="A slot: who writes the answer.")
+    fallbacks: list[Name] = Field(
+        default_factory=list, description="Slots tried in turn when the aggregator fails."
+    )
+    system: Text | None = Field(default=None, description="A system prompt for the aggregator.")
+    temperature: Temperature | None = Field(default=None, description="Overrides the slot's.")
+    max_tokens: Tokens | None = Field(default=None, description="Overrides the slot's.")
+    timeout: Duration | None = Field(default=None, description="Overrides `defaults.timeout`.")
+    attempts: Attempts | None = Field(default=None, description="Overrides `defaults.attempts`.")
+    references: ReferencesSpec = Field(
+        default=ReferencesSpec(), description="How it sees the last layer's proposals."
+    )
+
+
+def default_layer_name(index: int) -> str:
+    """Return the name of the layer at an index (from 0) that says none itself."""
+    return f"layer-{index + 1}"
+
+
+def _name_layers(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return [
+        {"name": default_layer_name(index), **layer} if isinstance(layer, dict) else layer
+        for index, layer in enumerate(value)
+    ]
 
 
 class MoASpec(_Strict):
     """Describe a whole Mixture-of-Agents: slots, limits, proposer layers and the aggregator."""
 
-    moa: Literal[1]
-    name: Name
-    description: str = ""
-    models: dict[Name, ModelSpec] = Field(min_length=1)
-    defaults: DefaultsSpec = DefaultsSpec()
-    limits: LimitsSpec = LimitsSpec()
-    layers: list[LayerSpec] = Field(default_factory=list)
-    aggregator: AggregatorSpec
+    moa: Literal[1] = Field(description="The version of the format.")
+    name: Name = Field(description="The name of the spec.")
+    description: str = Field(default="", description="What it is for.")
+    models: dict[Name, ModelSpec] = Field(
+        min_length=1, description="The slots; all other places refer to a slot by its name."
+    )
+    defaults: DefaultsSpec = Field(default=DefaultsSpec(), description="What holds for each call.")
+    limits: LimitsSpec = Field(default=LimitsSpec(), description="What bounds a whole run.")
+    layers: Annotated[list[LayerSpec], BeforeValidator(_name_layers)] = Field(
+        default_factory=list, description="The proposer layers; none: the aggregator answers alone."
+    )
+    aggregator: AggregatorSpec = Field(description="Who writes the answer.")
 
     @property
     def depth(self) -> int:

@@ -43,7 +43,8 @@ class Call:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        return self.body["messages"]
+        messages: list[dict[str, Any]] = self.body["messages"]
+        return messages
 
     @property
     def stream(self) -> bool:

@@ -117,9 +117,9 @@ class ScriptedChatModel(BaseChatModel):
 def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
     words = message.text.split(" ")
     for index, word in enumerate(words):
-        yield ChatGenerationChunk(message=AIMessageChunk(word if index == 0 else f" {word}"))
+        yield ChatGenerationChunk(message=AIMessageChunk(content=word if index == 0 else f" {word}"))
     last = AIMessageChunk(
-        "",
+        content="",
         additional_kwargs=message.additional_kwargs,
         response_metadata=message.response_metadata,
         usage_metadata=message.usage_metadata,

@@ -51,7 +51,8 @@ class Request:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """Return the messages of the request as they came."""
-        return self.body.get("messages", [])
+        messages: list[dict[str, Any]] = self.body.get("messages", [])
+        return messages
 
 
 @dataclass

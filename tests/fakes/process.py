@@ -36,7 +36,7 @@ class ServerProcess:
     def count(self, model: str | None = None) -> int:
         """Return the number of requests for a model, or for all."""
         stats = self.stats()
-        return stats["total"] if model is None else stats["models"].get(model, {"started": 0})["started"]
+        return int(stats["total"] if model is None else stats["models"].get(model, {"started": 0})["started"])
 
     def reset(self) -> None:
         """Forget every request, counter and gate."""
@@ -50,7 +50,8 @@ class ServerProcess:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
             connection.request(method, path, json.dumps(body) if body is not None else None)
-            return json.loads(connection.getresponse().read())
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+            return answer
 
 
 @contextlib.contextmanager

@@ -1,0 +1,56 @@
+"""From a file, a text or a mapping to a spec; every fault of it at once, with its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from moa_graph.errors import Fault, SpecError
+from moa_graph.spec.checks import check_references
+from moa_graph.spec.document import Document, from_data
+from moa_graph.spec.keys import check_secrets
+from moa_graph.spec.reading import MAX_BYTES, read_document
+from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.structure import check_structure
+from moa_graph.spec.writing import dump_spec, json_schema, schema_text, spec_hash
+
+__all__ = ["dump_spec", "json_schema", "load_spec", "parse_spec", "schema_text", "spec_hash"]
+
+
+def load_spec(source: str | os.PathLike[str] | Mapping[str, Any]) -> MoASpec:
+    """Load a spec from the path of a YAML file or from a mapping.
+
+    Raises SpecError, whose `faults` are everything that is wrong with it: a file that cannot be read,
+    faults of YAML, of structure, of references between the parts, and keys that do not belong in a spec.
+    """
+    if isinstance(source, Mapping):
+        return _finish(from_data(source, "<spec>"))
+    file = os.fspath(source)
+    try:
+        with Path(file).open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no usable path"
+        raise SpecError([Fault(f"cannot be read: {reason}", file=repr(file)[1:-1])]) from error
+    return parse_spec(content, file=file)
+
+
+def parse_spec(text: str | bytes, *, file: str = "<spec>") -> MoASpec:
+    """Read a spec from YAML text or from any bytes; `file` is the name that faults show.
+
+    Raises SpecError as `load_spec` does, and nothing else; hostile input is refused within a second.
+    """
+    return _finish(read_document(text, file))
+
+
+def _finish(document: Document) -> MoASpec:
+    spec = None
+    if document.complete:
+        check_secrets(document)
+        spec = check_structure(document)
+        check_references(document)
+    if spec is None or document.faults:
+        raise SpecError(document.sorted_faults())
+    return spec

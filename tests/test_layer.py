@@ -1,0 +1,290 @@
+"""The layer node: order, quorum, grace, deadline, cutting, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from moa_graph.errors import BudgetExceeded, DeadlineExceeded, QuorumNotMet
+from tests.fakes.mixture import mixture
+from tests.fakes.models import ScriptedChatModel as Model
+
+QUESTION: Any = {"messages": [("user", "Why?")]}
+
+
+def hanging() -> Model:
+    """Return a model that answers only when it is cancelled."""
+
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    return Model(wait=wait)
+
+
+def broken() -> Model:
+    return Model(ValueError("broken"))
+
+
+async def run(graph: Any, config: Any = None) -> dict[str, Any]:
+    return await graph.compile().ainvoke(QUESTION, config)
+
+
+async def test_proposals_stand_in_the_order_of_the_spec_and_not_of_arrival() -> None:
+    last_is_first = asyncio.Event()
+
+    async def wait() -> None:
+        await last_is_first.wait()
+
+    def release(_: Any) -> str:
+        last_is_first.set()
+        return "C"
+
+    final = Model("answer")
+    state = await run(mixture({"draft": {"a": Model("A", wait=wait), "c": Model(release)}}, {"z": final}))
+    assert list(state["proposals"]) == ["draft/a", "draft/c"]
+    assert final.calls[0][0].text.endswith("\n1. A\n2. C")
+
+
+async def test_each_layer_sees_only_the_layer_before() -> None:
+    second, third, final = Model("B"), Model("C"), Model("D")
+    await run(mixture({"one": {"a": Model("A")}, "two": {"b": second}, "three": {"c": third}}, {"z": final}))
+    assert second.calls[0][0].text.endswith("models:\n1. A")
+    assert third.calls[0][0].text.endswith("models:\n1. B")
+    assert final.calls[0][0].text.endswith("models:\n1. C")
+
+
+async def test_first_layer_gets_the_callers_messages_unchanged() -> None:
+    first = Model("A")
+    await run(mixture({"one": {"a": first}}, {"z": Model()}))
+    assert [(message.type, message.text) for message in first.calls[0]] == [("human", "Why?")]
+
+
+async def test_failed_proposers_are_left_out_and_the_rest_is_numbered_without_gaps() -> None:
+    final = Model("answer")
+    graph = mixture({"draft": {"a": Model("A"), "b": broken(), "c": Model("C")}}, {"z": final})
+    state = await run(graph)
+    assert final.calls[0][0].text.endswith("models:\n1. A\n2. C")
+    failed = state["proposals"]["draft/b"]
+    assert (failed["status"], failed["failure"]["kind"]) == ("failed", "error")
+    assert state["status"] == "answered"
+
+
+async def test_error_texts_never_reach_a_prompt() -> None:
+    final = Model("answer")
+    await run(mixture({"draft": {"a": Model("A"), "b": Model(ValueError("SECRET TRACE"))}}, {"z": final}))
+    assert "SECRET TRACE" not in str(final.calls)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+async def test_as_many_may_fail_as_the_quorum_leaves_and_no_sibling_is_cancelled(failing: int) -> None:
+    gate = asyncio.Event()
+    siblings = [Model(f"{number}", wait=gate.wait) for number in range(6 - failing)]
+
+    def last(_: Any) -> str:
+        raise ValueError("broken")
+
+    members = {f"ok{number}": model for number, model in enumerate(siblings)}
+    members |= {f"bad{number}": Model(last) for number in range(failing)}
+    graph = mixture({"draft": members}, {"z": Model()}, layer={"draft": {"quorum": 3}})
+
+    async def open_gate() -> None:
+        gate.set()
+
+    state, _ = await asyncio.gather(run(graph), open_gate())
+    statuses = [proposal["status"] for proposal in state["proposals"].values()]
+    assert statuses.count("ok") == 6 - failing
+    assert statuses.count("failed") == failing
+    assert sum(model.cancelled for model in siblings) == 0
+
+
+async def test_below_the_quorum_the_run_ends_with_what_was_paid_for_and_no_aggregator_call() -> None:
+    final = Model("answer")
+    graph = mixture(
+        {"draft": {"a": Model("A"), "b": broken(), "c": broken()}},
+        {"z": final},
+        layer={"draft": {"quorum": 2}},
+    )
+    with pytest.raises(QuorumNotMet, match="layer draft: 1 of 3 proposals, quorum 2") as raised:
+        await run(graph)
+    assert [record["status"] for record in raised.value.proposals] == ["ok", "failed", "failed"]
+    assert raised.value.proposals[0]["text"] == "A"
+    assert raised.value.calls == 3
+    assert "draft/b: error: ValueError: broken" in str(raised.value)
+    assert raised.value.hint
+    assert final.calls == []
+
+
+async def test_straggler_is_cancelled_after_grace() -> None:
+    straggler = hanging()
+    graph = mixture(
+        {"draft": {"a": Model("A"), "slow": straggler, "c": Model("C")}},
+        {"z": Model()},
+        layer={"draft": {"quorum": 2, "grace": 0.01}},
+    )
+    state = await run(graph)
+    assert straggler.cancelled == 1
+    cut = state["proposals"]["draft/slow"]
+    assert (cut["status"], cut["failure"]["kind"], cut["attempts"]) == ("cut", "deadline", 1)
+    assert list(state["proposals"]) == ["draft/a", "draft/slow", "draft/c"]
+
+
+async def test_without_grace_the_layer_waits_for_all() -> None:
+    gate = asyncio.Event()
+
+    async def wait() -> None:
+        await gate.wait()
+
+    graph = mixture({"draft": {"a": Model("A"), "slow": Model("B", wait=wait)}}, {"z": Model()})
+    running = asyncio.create_task(run(graph))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not running.done()
+    gate.set()
+    state = await running
+    assert [proposal["status"] for proposal in state["proposals"].values()] == ["ok", "ok"]
+
+
+async def test_what_arrives_within_the_grace_is_kept() -> None:
+    quorum_is_there = asyncio.Event()
+
+    def first(_: Any) -> str:
+        quorum_is_there.set()
+        return "A"
+
+    graph = mixture(
+        {"draft": {"a": Model(first), "late": Model("B", wait=quorum_is_there.wait)}},
+        {"z": Model()},
+        layer={"draft": {"quorum": 1, "grace": 30}},
+    )
+    state = await run(graph)
+    assert state["proposals"]["draft/late"]["status"] == "ok"
+
+
+async def test_the_layers_deadline_ends_it_and_the_quorum_decides() -> None:
+    graph = mixture(
+        {"draft": {"a": Model("A"), "slow": hanging()}}, {"z": Model()}, layer={"draft": {"deadline": 0.05}}
+    )
+    state = await run(graph)
+    late = state["proposals"]["draft/slow"]
+    assert (late["status"], late["failure"]["kind"]) == ("failed", "deadline")
+    assert state["status"] == "answered"
+
+
+async def test_the_layers_deadline_without_a_quorum_ends_the_run() -> None:
+    graph = mixture(
+        {"draft": {"a": Model("A"), "slow": hanging()}},
+        {"z": Model()},
+        layer={"draft": {"deadline": 0.05, "quorum": 2}},
+    )
+    with pytest.raises(QuorumNotMet, match="draft/slow: deadline"):
+        await run(graph)
+
+
+async def test_the_runs_deadline_ends_with_its_own_error_and_keeps_the_proposals() -> None:
+    graph = mixture(
+        {"draft": {"a": Model("A"), "slow": hanging()}},
+        {"z": Model()},
+        layer={"draft": {"quorum": 2}},
+        limits={"deadline": 0.05},
+    )
+    with pytest.raises(DeadlineExceeded, match=r"deadline of 0\.05 s passed") as raised:
+        await run(graph)
+    assert raised.value.proposals[0]["text"] == "A"
+
+
+async def test_a_model_that_ignores_cancellation_does_not_hold_the_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("moa_graph.proposers.call.CANCEL_GRACE", 0.01)
+    released = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+
+    graph = mixture(
+        {"draft": {"a": Model("A"), "slow": Model("B", wait=stubborn)}},
+        {"z": Model()},
+        layer={"draft": {"quorum": 1, "grace": 0.01}},
+    )
+    state = await run(graph)
+    assert state["proposals"]["draft/slow"]["status"] == "cut"
+    released.set()
+    await asyncio.sleep(0)
+
+
+async def test_max_calls_ends_the_run_before_the_call_is_made() -> None:
+    models = [Model(str(number)) for number in range(3)]
+    graph = mixture(
+        {"draft": {f"m{number}": model for number, model in enumerate(models)}},
+        {"z": Model()},
+        layer={"draft": {"quorum": 3}},
+        limits={"max_calls": 2},
+    )
+    with pytest.raises(BudgetExceeded, match="max_calls = 2") as raised:
+        await run(graph)
+    assert sum(len(model.calls) for model in models) == 2
+    assert raised.value.calls == 2
+
+
+async def test_max_cost_is_checked_before_the_call_from_max_tokens() -> None:
+    model = Model("A")
+    graph = mixture(
+        {"draft": {"a": model}},
+        {"z": Model()},
+        slots={"draft-a": {"max_tokens": 1000, "price": {"input": 0, "output": 1000}}},
+        limits={"max_cost": 0.5},
+    )
+    with pytest.raises(BudgetExceeded, match="max_cost"):
+        await run(graph)
+    assert model.calls == []
+
+
+async def test_a_failed_proposer_is_tried_again_on_resume_and_finished_ones_are_not() -> None:
+    good = [Model(str(number)) for number in range(5)]
+    flaky = Model(ValueError("down"), "back")
+    final = Model("answer")
+    members = {f"ok{number}": model for number, model in enumerate(good)} | {"flaky": flaky}
+    graph = mixture({"draft": members}, {"z": final}, layer={"draft": {"quorum": 6}})
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(QuorumNotMet):
+        await compiled.ainvoke(QUESTION, config)
+    state = await compiled.ainvoke(None, config)
+    assert [len(model.calls) for model in good] == [1] * 5
+    assert len(flaky.calls) == 2
+    assert len(final.calls) == 1
+    assert state["proposals"]["draft/flaky"]["text"] == "back"
+
+
+async def test_edited_and_dropped_proposals_are_what_the_next_layer_sees() -> None:
+    final = Model("answer")
+    graph = mixture({"draft": {"a": Model("A"), "b": Model("B")}}, {"z": final})
+    compiled = graph.compile(checkpointer=InMemorySaver(), interrupt_before=["aggregator"])
+    config: Any = {"configurable": {"thread_id": "t"}}
+    state = await compiled.ainvoke(QUESTION, config)
+    edited = {**state["proposals"]["draft/a"], "text": "A, edited", "edited": True}
+    dropped = {**state["proposals"]["draft/b"], "status": "dropped"}
+    await compiled.aupdate_state(config, {"proposals": {"draft/a": edited, "draft/b": dropped}})
+    state = await compiled.ainvoke(None, config)
+    assert final.calls[0][0].text.endswith("models:\n1. A, edited")
+    assert list(state["proposals"]) == ["draft/a", "draft/b"]
+
+
+async def test_with_every_proposal_dropped_the_next_layer_is_not_run() -> None:
+    second = Model("B")
+    graph = mixture({"one": {"a": Model("A")}, "two": {"b": second}}, {"z": Model()})
+    compiled = graph.compile(checkpointer=InMemorySaver(), interrupt_before=["two"])
+    config: Any = {"configurable": {"thread_id": "t"}}
+    state = await compiled.ainvoke(QUESTION, config)
+    dropped = {**state["proposals"]["one/a"], "status": "dropped"}
+    await compiled.aupdate_state(config, {"proposals": {"one/a": dropped}})
+    with pytest.raises(QuorumNotMet, match="layer two: layer one left no proposal"):
+        await compiled.ainvoke(None, config)
+    assert second.calls == []
