@@ -36,7 +36,9 @@ def init(
         str | None,
         typer.Option(metavar="VARIABLE", help="The NAME of the variable that holds the API key, or none."),
     ] = None,
-    layers: Annotated[int, typer.Option(min=0, max=8, help="The number of proposer layers.")] = 2,
+    layers: Annotated[
+        int, typer.Option(metavar="N", min=0, max=8, help="The number of proposer layers.")
+    ] = 2,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
 ) -> None:
     """Write a first spec for a provider of your choice.

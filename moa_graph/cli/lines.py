@@ -43,7 +43,8 @@ def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind 
         case "layer.started":
             count = event["references"]
             seen = f", each with {count} reference{'s' * (count != 1)}" if count else ""
-            return f"{event['layer']}: {len(event['proposers'])} proposers{seen}"
+            width = len(event["proposers"])
+            return f"{event['layer']}: {width} proposer{'s' * (width != 1)}{seen}"
         case "call.started" if event["role"] == "aggregator":
             return f"{event['id']}: {one_line(event['model'])} writes the answer"
         case "call.retried":

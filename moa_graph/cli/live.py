@@ -31,6 +31,9 @@ _LOOKS: dict[RowState, tuple[str, str]] = {
 _ROOM = 6
 """Lines of the terminal that are left to the header, the aggregator and the shell's prompt."""
 
+_FIGURES = 54
+"""Columns of the terminal that state, time, tokens and cost take."""
+
 
 class LiveTable:
     """Draw the progress on stderr again and again, until the answer begins or the run ends."""
@@ -39,12 +42,13 @@ class LiveTable:
         # Model text and provider messages are untrusted: no markup, no highlighting.
         console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self._live = Live(
-            get_renderable=lambda: table(progress, console.height),
+            get_renderable=lambda: table(progress, console.width, console.height),
             console=console,
             refresh_per_second=8,
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._progress = progress
         self._live.start()
 
     def event(self, event: Event) -> None:
@@ -57,17 +61,22 @@ class LiveTable:
         self._live.stop()
 
     def close(self) -> None:
-        """Leave the last table and give the cursor back."""
+        """Leave the last table, if there is one, and give the cursor back."""
+        self._live.transient = not self._progress.layers and not self._progress.aggregators
         self._live.stop()
 
 
-def table(progress: Progress, height: int) -> RenderableType:
+def table(progress: Progress, width: int, height: int) -> RenderableType:
     """Return the rows as a table; layers that do not run are folded when it would be too high."""
+    if not progress.layers and not progress.aggregators:
+        return Text("loading the models …", "dim")
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for title, justify in (("", "left"), ("state", "left"), ("time", "right"), ("tokens", "right")):
         grid.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     grid.add_column("cost", justify="right", no_wrap=True)
-    grid.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
+    grid.add_column("", no_wrap=True)
+    # Rich would shrink every column alike to make room for a long reason; so the reason is cut here.
+    rest = max(12, width - max((len(row.name) for row in progress.rows()), default=0) - _FIGURES)
     now = time.monotonic()
     layers = list(progress.layers.items())
     fold = sum(len(rows) + 1 for _, rows in layers) + _ROOM > height
@@ -75,14 +84,14 @@ def table(progress: Progress, height: int) -> RenderableType:
         done = sum(row.state == "done" for row in rows)
         grid.add_row(Text(layer, "bold"), Text(f"{done} of {len(rows)}", "dim"))
         if not fold or any(row.state in ("running", "retrying") for row in rows):
-            _add(grid, rows, now)
+            _add(grid, rows, now, rest)
     if progress.aggregators:
         grid.add_row(Text("aggregator", "bold"))
-        _add(grid, progress.aggregators, now)
+        _add(grid, progress.aggregators, now, rest)
     return grid
 
 
-def _add(grid: Table, rows: list[Row], now: float) -> None:
+def _add(grid: Table, rows: list[Row], now: float, rest: int) -> None:
     for row in list(rows):
         sign, style = _LOOKS[row.state]
         elapsed = row.elapsed(now)
@@ -93,11 +102,11 @@ def _add(grid: Table, rows: list[Row], now: float) -> None:
             "" if elapsed is None else seconds(elapsed),
             tokens(row.usage) if ended else "",
             dollars(row.cost) if ended and row.usage else "",
-            Text(_remark(row), "dim"),
+            Text(one_line(_remark(row), rest), "dim"),
         )
 
 
 def _remark(row: Row) -> str:
     if row.failure is not None and row.state != "done":
         return reason(row.failure)
-    return one_line(row.model)
+    return row.model

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from moa_graph.cli.progress import View
     from moa_graph.events import Event
+    from moa_graph.models.recording import Recorder
     from moa_graph.state import Failure
 
 __all__ = ["Manner", "run_spec"]
@@ -60,7 +61,7 @@ def _run(path: str, message: str, manner: Manner, progress: Progress) -> None:
     config: dict[str, Any] = {}
     with ExitStack() as stack:
         if manner.record is not None:
-            config["callbacks"] = [stack.enter_context(_recorder(manner.record))]
+            config["callbacks"] = [_recorder(manner.record, stack)]
         view = _view(manner, progress)
         stack.callback(view.close)
         screen = _Screen(progress, view, manner.stream)
@@ -156,10 +157,10 @@ def _view(manner: Manner, progress: Progress) -> View:
     return LiveTable(progress)
 
 
-def _recorder(path: Path) -> Any:
+def _recorder(path: Path, stack: ExitStack) -> Recorder:
     from moa_graph.models.recording import Recorder  # noqa: PLC0415 -- needed with --record only
 
     try:
-        return Recorder(path)
+        return stack.enter_context(Recorder(path))
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="--record") from error

@@ -47,6 +47,9 @@ class ChatCompletionsModel(ChatOpenAI):
     in the body of a response with status 200, and the openai package's exceptions for the rest.
     """
 
+    with_key: bool = True
+    """Whether requests bear the key."""
+
     custom_host: bool = False
     """Whether the server is not OpenAI's own: such servers know `max_tokens`, not `max_completion_tokens`."""
 
@@ -123,7 +126,7 @@ class ChatCompletionsModel(ChatOpenAI):
     async def _post(self, payload: dict[str, Any], *, stream: bool = False) -> httpx2.Response:
         # The bare response: the package's typed objects cost more time than the rest of a call together,
         # and hide what a faulty server sent.
-        body, options = _split(payload)
+        body, options = _split(payload, with_key=self.with_key)
         response: httpx2.Response = await self.root_async_client.post(
             "/chat/completions", cast_to=httpx2.Response, body=body, options=options, stream=stream
         )
@@ -147,7 +150,7 @@ class ChatCompletionsModel(ChatOpenAI):
             await response.aclose()
 
     async def _read_chunks(self, received: AsyncIterator[bytes]) -> AsyncIterator[ChatGenerationChunk]:
-        usage, finished = None, False
+        usage, finished, answered = None, False, False
         async for record in read_events(received):
             # Some servers repeat running totals or the finish reason: LangChain would add them up.
             usage = clean_usage(record.get("usage")) or usage
@@ -156,7 +159,10 @@ class ChatCompletionsModel(ChatOpenAI):
                 chunk["choices"] = [{**choice, "finish_reason": None} for choice in chunk["choices"]]
             finished = finished or any(choice["finish_reason"] for choice in chunk["choices"])
             if chunk["choices"]:
+                answered = True
                 yield self._to_chunk(chunk)
+        if not answered:
+            raise ModelOutputError("the stream ended without any choice")
         yield self._to_chunk({"choices": [], "usage": usage})
 
     def _to_chunk(self, record: dict[str, Any]) -> ChatGenerationChunk:
@@ -195,10 +201,13 @@ def _whole(result: ChatResult) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=AIMessageChunk(**values))
 
 
-def _split(payload: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+def _split(payload: dict[str, Any], *, with_key: bool) -> tuple[dict[str, Any], Any]:
     """Return the body of a request and its options, as the openai package's own methods take them."""
     body = dict(payload)
     headers, query = body.pop("extra_headers", None), body.pop("extra_query", None)
+    if not with_key:
+        # The package accepts that a request goes without authorization only where the request itself says so.
+        headers = {"Authorization": openai.omit, **(headers or {})}
     body |= body.pop("extra_body", None) or {}
     options: dict[str, Any] = {"headers": headers, "params": query}
     return body, {name: value for name, value in options.items() if value}
@@ -220,7 +229,7 @@ def build_chat_completions_model(spec: ModelSpec, api_key: str | None) -> ChatCo
     client = openai.AsyncOpenAI(
         api_key=api_key or _NO_KEY,
         base_url=base_url,
-        default_headers={**_withheld(api_key, foreign=spec.base_url is not None), **(headers or {})},
+        default_headers={**(_foreign_headers(api_key) if spec.base_url else {}), **(headers or {})},
         default_query=query,
         http_client=client_for(f"{parts.scheme}://{parts.netloc}"),
         max_retries=0,
@@ -248,6 +257,7 @@ def build_chat_completions_model(spec: ModelSpec, api_key: str | None) -> ChatCo
         max_retries=0,
         timeout=None,
         custom_host=custom_host,
+        with_key=api_key is not None,
         # All requests go through the asynchronous client: giving it twice keeps LangChain from making others.
         client=completions,
         root_client=client,
@@ -257,18 +267,13 @@ def build_chat_completions_model(spec: ModelSpec, api_key: str | None) -> ChatCo
     )
 
 
-def _withheld(api_key: str | None, *, foreign: bool) -> dict[str, Any]:
-    """Return headers that the openai package would take from the environment and that must not be sent.
+def _foreign_headers(api_key: str | None) -> dict[str, Any]:
+    """Return the headers for a host that a spec names, against those that the environment means for OpenAI.
 
-    What is meant for OpenAI (organization, project, custom headers) stays away from the hosts of a spec.
+    The openai package would add organization, project and custom headers, even another Authorization.
     """
-    names = [] if api_key else ["Authorization"]
-    if foreign:
-        lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
-        custom = [line.partition(":")[0].strip() for line in lines if ":" in line]
-        names += [
-            "OpenAI-Organization",
-            "OpenAI-Project",
-            *(name for name in custom if name.lower() != "authorization"),
-        ]
-    return dict.fromkeys(names, openai.omit)
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    custom = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    headers: dict[str, Any] = dict.fromkeys(["OpenAI-Organization", "OpenAI-Project", *custom], openai.omit)
+    headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+    return {**headers, "Authorization": f"Bearer {api_key or _NO_KEY}"}

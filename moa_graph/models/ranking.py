@@ -93,8 +93,8 @@ RANKERS: Mapping[RankerName, Ranker] = {"bm25": _bm25, "tfidf": _tfidf, "textran
 def choose(bags: Sequence[Bag], scores: Sequence[float], *, count: int, diversity: float) -> list[int]:
     """Return at most `count` indices by maximal marginal relevance (Carbonell, Goldstein 1998).
 
-    The best comes first. `diversity` 0 looks at the scores alone, 1 only at the distance from what is chosen already. What
-    scores far below the best is never chosen.
+    The best comes first. `diversity` 0 looks at the scores alone, 1 only at the distance from what is
+    chosen already. What scores far below the best is never chosen.
     """
     best = max(scores, default=0.0)
     left = [index for index, score in enumerate(scores) if score > 0 and score >= _RELEVANCE_FLOOR * best]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, LLMResult
-from typing_extensions import Self
 
 from moa_graph.models.replay import Record, RecordedUsage, call_id, hash_of, question_of
 
 __all__ = ["Recorder"]
+
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL and lone surrogates: not every reader of JSON takes them."""
 
 
 class Recorder(BaseCallbackHandler):
@@ -65,7 +69,7 @@ class Recorder(BaseCallbackHandler):
             return
         asked = {
             "id": own_id,
-            "model": (metadata or {}).get("moa_model"),
+            "model": _model(metadata or {}),
             "hash": hash_of(messages[0]),
             "question": question_of(messages[0]),
         }
@@ -88,6 +92,11 @@ class Recorder(BaseCallbackHandler):
             self._asked.pop(run_id, None)
 
 
+def _model(metadata: Mapping[str, Any]) -> str | None:
+    provider, name = metadata.get("ls_provider"), metadata.get("ls_model_name")
+    return f"{provider}:{name}" if provider and name else None
+
+
 def _message(generations: Sequence[Sequence[Any]]) -> AIMessage | None:
     first = generations[0][0] if generations and generations[0] else None
     message = first.message if isinstance(first, ChatGeneration) else None
@@ -95,13 +104,24 @@ def _message(generations: Sequence[Sequence[Any]]) -> AIMessage | None:
 
 
 def _line(asked: dict[str, Any], message: AIMessage) -> str:
-    metadata = message.response_metadata
-    reported = message.usage_metadata
     record = Record(
-        **{name: _clean(value) for name, value in asked.items()},
-        text=_clean(str(message.text)),
-        reasoning=_clean(str(message.additional_kwargs.get("reasoning_content") or "")),
-        usage=_usage(reported) if reported else None,
-        finish_reason=str(metadata.get("finish_reason") or "stop"),
+        model=_clean(asked["model"]),
+        id=_clean(asked["id"]),
+        hash=asked["hash"],
+        question=_clean(asked["question"]),
+        text=_clean(str(message.text)) or "",
+        reasoning=_clean(str(message.additional_kwargs.get("reasoning_content") or "")) or "",
+        usage=_usage(message.usage_metadata),
+        finish_reason=_clean(str(message.response_metadata.get("finish_reason") or "")) or "stop",
     )
-    return record.model_dump_json(exclude_defaults=False) + "\n"
+    return record.model_dump_json(exclude_none=True) + "\n"
+
+
+def _usage(reported: UsageMetadata | None) -> RecordedUsage | None:
+    if reported is None or min(reported["input_tokens"], reported["output_tokens"]) < 0:
+        return None
+    return RecordedUsage(input_tokens=reported["input_tokens"], output_tokens=reported["output_tokens"])
+
+
+def _clean(value: str | None) -> str | None:
+    return None if value is None else _UNWRITABLE.sub("\ufffd", value)

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from moa_graph.errors import ModelNotReady
 from moa_graph.models.embedded import answer_message, stream_words
 from moa_graph.models.failures import ProviderError
+from moa_graph.prompts import split_references
 
-__all__ = ["Record", "ReplayChatModel", "call_id", "hash_of", "question_of"]
+__all__ = ["Record", "RecordedUsage", "ReplayChatModel", "call_id", "hash_of", "question_of"]
 
 
 class RecordedUsage(BaseModel):
@@ -53,9 +54,13 @@ class Record(BaseModel):
 
 
 def hash_of(messages: Sequence[BaseMessage]) -> str:
-    """Return the SHA-256 of what a model sees of messages: type, content, tool calls; no ids or metadata."""
-    seen = []
-    for message in messages:
+    """Return the SHA-256 of what a model sees of messages: type, content, tool calls, references.
+
+    Message ids, metadata and the random marks round references do not count.
+    """
+    conversation, references = split_references(messages)
+    seen: list[dict[str, Any]] = [{"references": references}]
+    for message in conversation:
         entry: dict[str, Any] = {"type": message.type, "content": message.content}
         for name in ("tool_calls", "tool_call_id"):
             if value := getattr(message, name, None):
@@ -66,8 +71,9 @@ def hash_of(messages: Sequence[BaseMessage]) -> str:
 
 
 def question_of(messages: Sequence[BaseMessage]) -> str:
-    """Return the text of the last human message."""
-    return next((str(message.text) for message in reversed(messages) if message.type == "human"), "").strip()
+    """Return the text of the last human message, without references."""
+    conversation, _ = split_references(messages)
+    return next((str(each.text) for each in reversed(conversation) if each.type == "human"), "").strip()
 
 
 def call_id(metadata: Mapping[str, Any] | None) -> str | None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from moa_graph.spec.document import Document, Path, as_mapping, as_sequence, show
 from moa_graph.spec.schema import RESERVED_LAYER_NAMES, default_layer_name
-from moa_graph.spec.structure import did_you_mean
 
 __all__ = ["check_references"]
 
@@ -65,7 +64,7 @@ def check_references(document: Document) -> None:
     _check_layers(document, as_sequence(data.get("layers")))
     _check_fallbacks(document, as_mapping(data.get("aggregator")))
     limits = as_mapping(data.get("limits"))
-    if limits.get("max_cost") is not None:
+    if isinstance(max_cost := limits.get("max_cost"), int | float) and max_cost > 0:
         _check_prices(document, uses, slots)
     _check_calls(document, limits.get("max_calls"), as_sequence(data.get("layers")))
 
@@ -87,16 +86,15 @@ def _uses(data: dict[str, Any]) -> Iterator[_Use]:
 
 
 def _check_slots_exist(document: Document, uses: list[_Use], slots: dict[str, Any]) -> None:
+    if not slots:
+        return  # said already: there are none
+    names = list(slots)
+    expected = "one of " + ", ".join(show(slot) for slot in names[:20])
     for use in uses:
         if use.slot not in slots and not document.has_fault(use.path):
-            document.fault(
-                use.path,
-                f"there is no slot {show(use.slot)} under `models`",
-                expected="one of " + ", ".join(show(slot) for slot in list(slots)[:20])
-                if slots
-                else "a slot",
-                suggestion=did_you_mean(use.slot, list(slots)),
-            )
+            message = f"there is no slot {show(use.slot)} under `models`"
+            suggestion = document.suggest(use.slot, names)
+            document.fault(use.path, message, expected=expected, suggestion=suggestion)
 
 
 def _provider(model: dict[str, Any]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from moa_graph.errors import Fault
@@ -27,6 +28,9 @@ __all__ = [
 MAX_DEPTH = 32
 MAX_ENTRIES = 10_000
 """Scalars and collections in one document; more cannot be read within a second."""
+
+_MAX_SUGGESTIONS = 50
+"""Nobody reads more of them, and looking for them takes long."""
 
 Path = tuple[str | int, ...]
 Place = tuple[int, int]
@@ -67,9 +71,11 @@ class Document:
     data: Any = None
     places: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
-    faults: list[tuple[Path, Fault]] = field(default_factory=list)
+    faults: dict[tuple[Path, Fault], None] = field(default_factory=dict)
     spoiled: set[Path] = field(default_factory=set)
     complete: bool = True
+    _faulted: set[Path] = field(default_factory=set)
+    _suggestions: int = 0
     _order: dict[Path, int] = field(default_factory=dict)
 
     def put(self, path: Path, place: Place | None = None) -> None:
@@ -86,12 +92,13 @@ class Document:
     def fault(
         self, path: Path, message: str, *, expected: str = "", suggestion: str = "", at: Place | None = None
     ) -> None:
-        """Add a fault, unless it lies in a spoiled part of the document."""
+        """Add a fault, unless it is there already or lies in a spoiled part of the document."""
         line, column = at or self._place(path)
         if any(path[:length] in self.spoiled for length in range(1, len(path) + 1)):
             return
         fault = Fault(message, write_path(path), self.file, line, column, expected, suggestion)
-        self.faults.append((path, fault))
+        self.faults.setdefault((path, fault))
+        self._faulted.add(path)
 
     def spoil(
         self, path: Path, message: str, *, expected: str = "", suggestion: str = "", at: Place | None = None
@@ -108,9 +115,17 @@ class Document:
     def _place(self, path: Path) -> Place:
         return next((self.places[part] for part in _upwards(path) if part in self.places), (0, 0))
 
+    def suggest(self, given: object, known: Sequence[str]) -> str:
+        """Suggest the known word that is most like the given one; empty when none is, or after many."""
+        if not isinstance(given, str) or self._suggestions >= _MAX_SUGGESTIONS:
+            return ""
+        self._suggestions += 1
+        close = get_close_matches(given[:64], known[:500], n=1)
+        return f"did you mean {show(close[0])}?" if close else ""
+
     def has_fault(self, path: Path) -> bool:
         """Tell whether exactly this part has a fault already."""
-        return any(path == other for other, _ in self.faults)
+        return path in self._faulted
 
     def sorted_faults(self) -> list[Fault]:
         """Return the faults in document order."""

@@ -140,6 +140,8 @@ class _Reader:
 
     def _value(self, event: Event, path: Path, events: Iterator[Event]) -> Any:
         """Return the value that an event begins, taking the events that belong to it."""
+        if isinstance(event, ScalarEvent) and event.implicit[0] and not event.value:
+            self.last = self.document.keys.get(path, self.last)  # an empty value stands at its key
         self.document.put(path, self.last)
         if isinstance(event, AliasEvent):
             self.document.spoil(path, "an alias (*…), which a spec cannot use", at=self.last)

@@ -110,7 +110,7 @@ def _base_url(value: str) -> str:
 
 
 def _key_variable(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", value):
         raise ValueError("not the NAME of an environment variable, nor `none`")
     return value
 
@@ -135,7 +135,7 @@ class ModelSpec(_Strict):
     api_key_env: Annotated[str, AfterValidator(_key_variable)] | None = Field(
         default=None,
         description="The NAME of the environment variable that holds the key, or `none`. Never a key itself.",
-        json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$"},
     )
     temperature: Temperature | None = Field(
         default=0.7, description="Sampling temperature; null leaves it to the provider."
@@ -283,10 +283,18 @@ def _name_layers(value: Any) -> Any:
     ]
 
 
+def _whole_number(value: Any) -> Any:
+    if type(value) is not int:  # Literal[1] takes true and 1.0 as well
+        raise ValueError("not a version of the format")
+    return value
+
+
 class MoASpec(_Strict):
     """Describe a whole Mixture-of-Agents: slots, limits, proposer layers and the aggregator."""
 
-    moa: Literal[1] = Field(description="The version of the format.")
+    moa: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(
+        description="The version of the format."
+    )
     name: Name = Field(description="The name of the spec.")
     description: str = Field(default="", description="What it is for.")
     models: dict[Name, ModelSpec] = Field(

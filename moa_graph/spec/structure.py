@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,7 +21,7 @@ from moa_graph.spec.schema import (
     ReferencesSpec,
 )
 
-__all__ = ["check_structure", "did_you_mean"]
+__all__ = ["check_structure"]
 
 _CLASSES: dict[tuple[str, ...], type[BaseModel]] = {
     (): MoASpec,
@@ -55,12 +55,6 @@ _LIMITS = {
 }
 
 
-def did_you_mean(given: object, known: list[str]) -> str:
-    """Suggest the known word that is most like the given one; empty when none is."""
-    close = get_close_matches(given[:64], known, n=1) if isinstance(given, str) else []
-    return f"did you mean {show(close[0])}?" if close else ""
-
-
 def check_structure(document: Document) -> MoASpec | None:
     """Validate the data of a document; note every fault of structure; return the spec when there is none."""
     try:
@@ -80,7 +74,7 @@ def _note(document: Document, details: ErrorDetails) -> None:
             path,
             f"unknown key {show(str(path[-1]))}",
             expected="one of " + ", ".join(known),
-            suggestion=did_you_mean(path[-1], known),
+            suggestion=document.suggest(path[-1], known),
             at=document.keys.get(path),
         )
     elif kind == "missing":
@@ -88,34 +82,36 @@ def _note(document: Document, details: ErrorDetails) -> None:
     elif path[-1:] == ("[key]",):
         document.fault(path[:-1], "not a name", expected=_NAME, at=document.keys.get(path[:-1]))
     elif path == ("moa",):
-        document.fault(path, "not a version of the format that this release reads", expected="1, its only version")
+        document.fault(
+            path, "not a version of the format that this release reads", expected="1, its only version"
+        )
     else:
-        message, expected, suggestion = _say(details)
+        message, expected = _say(details)
+        words = [word for word in re.findall(r"'(\w+)'", expected) if kind == "literal_error"]
+        suggestion = document.suggest(details["input"], words) if words else ""
         document.fault(path, message, expected=expected, suggestion=suggestion)
 
 
 _NAME = "1 to 64 letters, digits, `.`, `_`, `-`, beginning with a letter or digit"
 
 
-def _say(details: ErrorDetails) -> tuple[str, str, str]:  # noqa: PLR0911  (one return per kind of fault)
-    """Return (message, expected, suggestion) for a value that does not fit; never the value itself."""
+def _say(details: ErrorDetails) -> tuple[str, str]:  # noqa: PLR0911  (one return per kind of fault)
+    """Return (message, expected) for a value that does not fit; never the value itself."""
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind in _TYPES:
-        return f"{_kind_of(given)} stands here", _TYPES[kind], ""
+        return f"{_kind_of(given)} stands here", _TYPES[kind]
     if kind in _LIMITS:
         key, words = _LIMITS[kind]
-        return "out of bounds", f"{words} {context[key]}", ""
+        return "out of bounds", f"{words} {context[key]:g}"
     if kind == "literal_error":
-        known = str(context["expected"])
-        options = known.replace("'", "").replace(" or ", ", ").split(", ")
-        return "not one of the known words", known, did_you_mean(given, options)
+        return "not one of the known words", str(context["expected"])
     if kind == "string_pattern_mismatch":
-        return "not a name", _NAME, ""
+        return "not a name", _NAME
     if kind in {"too_short", "string_too_short"}:
-        return "empty", "at least one entry" if kind == "too_short" else "some text", ""
+        return "empty", "at least one entry" if kind == "too_short" else "some text"
     if kind == "value_error":
-        return str(context["error"]), "", ""
-    return str(details["msg"]), "", ""
+        return str(context["error"]), ""
+    return str(details["msg"]), ""
 
 
 def _kind_of(value: Any) -> str:

@@ -565,6 +565,12 @@ def status_html(call: Call, status: str) -> Reply:
     return Reply(b"<html><body><h1>Bad gateway</h1></body></html>", int(status), "text/html")
 
 
+@named("400-with-question")
+def question_error(call: Call) -> Reply:
+    """Refuse the request in words that repeat the last message."""
+    return error(400, f"Cannot read: {call.messages[-1]['content']}")
+
+
 @named("quota")
 def quota(call: Call) -> Reply:
     message = "You exceeded your current quota, please check your plan and billing details."
