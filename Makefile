@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-QUESTION := Why does the aggregator do better than picking the best of the proposals?
+QUESTION := When does mixing different models pay, and when is one model sampled several times better?
 DOCUMENT := examples/documents/mixture-of-agents.md
 
 .DEFAULT_GOAL := help

@@ -1,7 +1,7 @@
 """The documentation tells the truth: its code runs, its output is what comes out, its links lead somewhere.
 
 Blocks of a page run in order, as one session, in a copy of the files that the repository offers a user:
-```python blocks share their names, and lines `#> …` below a print are what it must print; ```console blocks
+```python blocks share their names, and lines `# > …` below a print are what it must print; ```console blocks
 run each `$ moa …` and compare what is shown. A block is left out only under `<!-- not run: reason -->`.
 """
 
@@ -91,7 +91,7 @@ def run_python(block: Block, names: dict[str, Any]) -> None:
     lines = "\n" * int(block.place.rpartition(":")[2]) + block.text
     with contextlib.redirect_stdout(printed):
         exec(compile(lines, block.place, "exec"), names)
-    shown = [line.partition("#> ")[2] for line in block.text.splitlines() if line.startswith("#>")]
+    shown = [line.partition("# > ")[2] for line in block.text.splitlines() if line.startswith("# > ")]
     if shown:
         assert plain(printed.getvalue().splitlines()) == plain(shown), block.place
 
@@ -205,6 +205,13 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(match["target"])
     assert broken == []
+
+
+@pytest.mark.parametrize("folder", [ROOT / "docs", ROOT / "docs" / "decisions"], ids=name_of)
+def test_an_index_names_every_page_of_its_folder(folder: Path) -> None:
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    pages = {page.name for page in folder.glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
 
 
 def anchors(page: Path) -> set[str]:

@@ -15,7 +15,7 @@ _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t#]*")
 _UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*")
 _RULE = re.compile(r"[ \t]*(?:[-*_|:=+][ \t]*){3,}")
 _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+(.*)")
-_QUOTE = re.compile(r" {0,3}>[ \t]?")
+_QUOTE = re.compile(r"\A(?: {0,3}>[ \t]?)+")
 # East Asian and typographic marks by number: they look like ASCII ones.
 _EAST = "\u3002\uff01\uff1f"
 _OPENING, _CLOSING = "\"'\u201c\u2018(\\[*_`", "\"'\u201d\u2019)\\]*_`"

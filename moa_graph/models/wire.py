@@ -49,15 +49,18 @@ async def read_events(body: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any
         yield read_json(data)
 
 
-async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytearray]:
     # Split at \n alone: text may hold other line separators, such as U+2028, unescaped.
-    rest = b""
+    buffer = bytearray()
     async for received in body:
-        *lines, rest = (rest + received).split(b"\n")
+        buffer += received
+        if b"\n" not in received:
+            continue
+        *lines, buffer = buffer.split(b"\n")
         for line in lines:
             yield line.rstrip(b"\r")
-    if rest:
-        yield rest.rstrip(b"\r")
+    if buffer:
+        yield buffer.rstrip(b"\r")
 
 
 def check_completion(record: dict[str, Any]) -> dict[str, Any]:

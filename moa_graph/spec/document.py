@@ -27,7 +27,7 @@ __all__ = [
 
 MAX_DEPTH = 32
 MAX_ENTRIES = 10_000
-"""Scalars and collections in one document; more cannot be read within a second."""
+"""Keys, scalars and collections in one document; more cannot be read within a second on a slow machine."""
 
 _MAX_SUGGESTIONS = 50
 """Nobody reads more of them, and looking for them takes long."""
@@ -74,27 +74,25 @@ class Document:
     faults: dict[tuple[Path, Fault], None] = field(default_factory=dict)
     spoiled: set[Path] = field(default_factory=set)
     complete: bool = True
+    entries: int = 0
     _faulted: set[Path] = field(default_factory=set)
     _suggestions: int = 0
     _order: dict[Path, int] = field(default_factory=dict)
 
     def put(self, path: Path, place: Place | None = None) -> None:
         """Note that a value stands here in the document."""
-        self._order.setdefault(path, len(self._order))
+        if path not in self._order:
+            self._order[path] = len(self._order)
+            self.entries += 2 if path and isinstance(path[-1], str) else 1  # a key counts as well
         if place is not None:
             self.places.setdefault(path, place)
-
-    @property
-    def entries(self) -> int:
-        """Return the number of values noted so far."""
-        return len(self._order)
 
     def fault(
         self, path: Path, message: str, *, expected: str = "", suggestion: str = "", at: Place | None = None
     ) -> None:
         """Add a fault, unless it is there already or lies in a spoiled part of the document."""
         line, column = at or self._place(path)
-        if any(path[:length] in self.spoiled for length in range(1, len(path) + 1)):
+        if any(part in self.spoiled for part in _upwards(path)):
             return
         fault = Fault(message, write_path(path), self.file, line, column, expected, suggestion)
         self.faults.setdefault((path, fault))

@@ -32,6 +32,9 @@ _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010
 _NO_KEY = "?"
 """Stands in paths for a key that cannot be one."""
 
+_LONGEST_TAG = 50_000
+"""The parser's time grows with the square of a tag's length, and only then can we refuse the tag."""
+
 Place = tuple[int, int]
 
 
@@ -84,6 +87,10 @@ def _decode(document: Document, text: str | bytes) -> str | None:
         at = _place_after(decoded[: found.start()])
         document.stop((), f"the character U+{ord(found[0]):04X} cannot stand in a spec", at=at)
         return None
+    if run := next((run for run in decoded.split() if len(run) > _LONGEST_TAG and "!" in run), None):
+        message = f"more than {_LONGEST_TAG} characters with `!` and without a blank"
+        document.stop((), message, at=_place_after(decoded[: decoded.index(run)]))
+        return None
     return decoded
 
 
@@ -127,7 +134,7 @@ class _Reader:
                 self._refuse("a directive (%…), which a spec cannot use")
             if isinstance(event, NodeEvent):
                 self.entries += 1
-                if self.entries > 2 * MAX_ENTRIES:  # keys count as well
+                if self.entries > MAX_ENTRIES:
                     self._refuse(f"more than {MAX_ENTRIES} entries")
             yield event
 
@@ -148,7 +155,7 @@ class _Reader:
             return None
         if isinstance(event, NodeEvent) and event.anchor is not None:
             self.document.fault(path, "an anchor (&…), which a spec cannot use", at=self.last)
-        if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
+        if isinstance(event, ScalarEvent | CollectionStartEvent) and event.ctag is not None:
             self.document.spoil(path, "a tag (!…), which a spec cannot use", at=self.last)
         if isinstance(event, ScalarEvent):
             return self._scalar(event, path)

@@ -283,7 +283,7 @@ def _name_layers(value: Any) -> Any:
     ]
 
 
-def _whole_number(value: Any) -> Any:
+def _version(value: Any) -> Any:
     if type(value) is not int:  # Literal[1] takes true and 1.0 as well
         raise ValueError("not a version of the format")
     return value
@@ -292,9 +292,7 @@ def _whole_number(value: Any) -> Any:
 class MoASpec(_Strict):
     """Describe a whole Mixture-of-Agents: slots, limits, proposer layers and the aggregator."""
 
-    moa: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(
-        description="The version of the format."
-    )
+    moa: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="The version of the format.")
     name: Name = Field(description="The name of the spec.")
     description: str = Field(default="", description="What it is for.")
     models: dict[Name, ModelSpec] = Field(

@@ -75,6 +75,7 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a spec, for editors and other tools."""
     schema = MoASpec.model_json_schema(by_alias=True)
     schema["$defs"]["LayerSpec"]["required"].remove("name")  # the loader fills it in
+    schema["properties"]["models"]["additionalProperties"] = False  # a slot's name fits the pattern
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": _SCHEMA_ID,

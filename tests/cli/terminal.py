@@ -25,17 +25,28 @@ def piped(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command with pipes."""
     return subprocess.run(
-        [*MOA, *arguments], cwd=cwd, input=stdin, capture_output=True, timeout=60, check=False, env=environment(extra)
+        [*MOA, *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env=environment(extra),
     )
 
 
 def on_terminal(
-    *arguments: str, cwd: Path, answers: Sequence[str] = (), rows: int = 40, columns: int = 120
+    *arguments: str,
+    cwd: Path,
+    answers: Sequence[str] = (),
+    rows: int = 40,
+    columns: int = 120,
+    extra: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Run a command on a terminal; type each answer once a prompt ends with `: `. Return code and output."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    env = {name: value for name, value in environment().items() if value}
+    env = {name: value for name, value in environment(extra).items() if value}
     process = subprocess.Popen(
         [*MOA, *arguments], cwd=cwd, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
     )

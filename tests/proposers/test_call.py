@@ -58,6 +58,7 @@ FAULTS: dict[str, tuple[str, int, int | None]] = {
 
 # In a stream some faults look different.
 STREAMED: dict[str, tuple[str, int, int | None]] = {
+    "null-message": ("empty", 3, None),
     "stream-error": ("server_error", 3, None),
     "bad-chunk": ("malformed", 3, None),
     "cut-clean": ("truncated", 3, None),

@@ -2,7 +2,6 @@
 
 from hypothesis import strategies as st
 
-
 VALID = """\
 moa: 1
 name: test
@@ -67,7 +66,9 @@ def valid_data(draw):
                 entries.append(draw(slots))
             else:
                 samples = draw(st.integers(1, 3))
-                entries.append({"model": draw(slots), "id": f"p_{index}x", "samples": samples, **(fields or {})})
+                entries.append(
+                    {"model": draw(slots), "id": f"p_{index}x", "samples": samples, **(fields or {})}
+                )
         fields = draw(_maybe(**CALLS, grace=DURATIONS, deadline=DURATIONS, name=st.just(f"n{number}")))
         if number:
             fields["references"] = draw(REFERENCES)
@@ -79,7 +80,9 @@ def valid_data(draw):
         "description": draw(TEXTS),
         "models": models,
         "defaults": draw(_maybe(**CALLS)),
-        "limits": draw(_maybe(deadline=DURATIONS, max_calls=st.integers(50, 99), max_concurrency=st.integers(1, 9))),
+        "limits": draw(
+            _maybe(deadline=DURATIONS, max_calls=st.integers(50, 99), max_concurrency=st.integers(1, 9))
+        ),
         "layers": [layer(number) for number in range(draw(st.integers(0, 3)))],
         "aggregator": {
             "model": draw(slots),
@@ -87,5 +90,3 @@ def valid_data(draw):
             **draw(_maybe(**SAMPLING, **CALLS)),
         },
     }
-
-

@@ -27,16 +27,53 @@ def test_a_dumped_spec_loads_back_equal(data):
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_any_text_survives_the_round_trip(text):
-    spec = load_spec({"moa": 1, "name": "n", "description": text, "models": {"a": {"model": "x:y"}},
-                      "aggregator": {"model": "a"}})  # fmt: skip
+    spec = load_spec(
+        {
+            "moa": 1,
+            "name": "n",
+            "description": text,
+            "models": {"a": {"model": "x:y"}},
+            "aggregator": {"model": "a"},
+        }
+    )
     assert parse_spec(dump_spec(spec)).description == text
 
 
 @pytest.mark.parametrize(
     "text",
-    ["2024-01-01", "12", "0o17", "0x1f", "1e3", "true", "null", "~", "", "yes", "1_000", "1:30", ".5", "- a", "a: b",
-     "# no", "!tag", "&a", "*a", "<<", "=", "line\nline\n", "\n lead", "trail \n", "\u2028", "\x85", "'", '"', "{", "9" * 50],
-)  # fmt: skip
+    [
+        "2024-01-01",
+        "12",
+        "0o17",
+        "0x1f",
+        "1e3",
+        "true",
+        "null",
+        "~",
+        "",
+        "yes",
+        "1_000",
+        "1:30",
+        ".5",
+        "- a",
+        "a: b",
+        "# no",
+        "!tag",
+        "&a",
+        "*a",
+        "<<",
+        "=",
+        "line\nline\n",
+        "\n lead",
+        "trail \n",
+        "\u2028",
+        "\x85",
+        "'",
+        '"',
+        "{",
+        "9" * 50,
+    ],
+)
 def test_texts_that_look_like_something_else_stay_texts(text):
     spec = parse_spec(VALID).model_copy(update={"description": text})
     assert parse_spec(dump_spec(spec)) == spec
@@ -64,20 +101,37 @@ def test_the_hash_changes_with_the_spec():
 
 
 def test_a_dict_is_not_changed_by_loading():
-    data = {"moa": 1, "name": "n", "models": {"a": {"model": "x:y"}}, "layers": [{"proposers": ["a"]}],
-            "aggregator": {"model": "a"}}  # fmt: skip
+    data = {
+        "moa": 1,
+        "name": "n",
+        "models": {"a": {"model": "x:y"}},
+        "layers": [{"proposers": ["a"]}],
+        "aggregator": {"model": "a"},
+    }
     assert load_spec(data).layers[0].name == "layer-1"
     assert data["layers"] == [{"proposers": ["a"]}]
 
 
 def test_tuples_of_a_host_program_are_lists():
-    spec = load_spec({"moa": 1, "name": "n", "models": {"a": {"model": "x:y"}},
-                      "layers": ({"proposers": ("a",)},), "aggregator": {"model": "a"}})  # fmt: skip
+    spec = load_spec(
+        {
+            "moa": 1,
+            "name": "n",
+            "models": {"a": {"model": "x:y"}},
+            "layers": ({"proposers": ("a",)},),
+            "aggregator": {"model": "a"},
+        }
+    )
     assert isinstance(spec, MoASpec)
 
 
 def _with_params(value):
-    return {"moa": 1, "name": "n", "models": {"a": {"model": "x:y", "params": {"p": value}}}, "aggregator": {"model": "a"}}
+    return {
+        "moa": 1,
+        "name": "n",
+        "models": {"a": {"model": "x:y", "params": {"p": value}}},
+        "aggregator": {"model": "a"},
+    }
 
 
 _LOOP: dict = {}
@@ -111,5 +165,3 @@ def test_faults_of_a_dict_are_in_its_order():
         load_spec({"aggregator": {"model": "b"}, "moa": 2, "models": {"a": {"model": "x"}}, "name": "n"})
     assert [fault.path for fault in caught.value.faults] == ["aggregator.model", "moa", "models.a.model"]
     assert str(caught.value.faults[0]).startswith("<spec>: aggregator.model: there is no slot")
-
-

@@ -39,9 +39,15 @@ def test_only_what_the_loader_needs_is_required():
 def test_every_key_is_described():
     schema = json_schema()
     for definition in [schema, *schema["$defs"].values()]:
-        for key, field in definition["properties"].items():
+        for key, field in definition.get("properties", {}).items():
             assert field.get("description"), key
 
 
 def test_no_layer_can_take_the_name_of_a_key_of_the_state():
     assert set(MoAState.__annotations__) <= RESERVED_LAYER_NAMES
+
+
+def test_a_slot_with_a_bad_name_does_not_fit_the_schema():
+    models = json_schema()["properties"]["models"]
+    assert models["additionalProperties"] is False
+    assert list(models["patternProperties"]) == ["^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"]

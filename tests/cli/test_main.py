@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from moa_graph.cli import manual
+from moa_graph.cli.faults import complain, exit_code
+from moa_graph.errors import ModelNotReady, QuorumNotMet
+from tests.cli.conftest import Moa
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def test_version(moa: Moa) -> None:
+    assert moa("--version").stdout == f"moa {version('moa-graph')}\n"
+
+
+def test_help_names_every_command(moa: Moa) -> None:
+    result = moa("--help")
+    assert result.exit_code == 0
+    assert all(f"  {name} " in result.stdout for name in ("run", "check", "schema", "draw", "init"))
+
+
+def test_wrong_usage_ends_with_2(moa: Moa) -> None:
+    assert moa("nonsense").exit_code == 2
+    assert moa("run").exit_code == 2
+    assert moa().exit_code == 2
+
+
+def test_schema_prints_the_json_schema(moa: Moa) -> None:
+    result = moa("schema")
+    assert json.loads(result.stdout)["type"] == "object"
+    assert result.stdout.endswith("}\n")
+
+
+def test_errors_have_their_exit_codes_and_their_hints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(QuorumNotMet("x")) == 1
+    assert exit_code(ModelNotReady("x")) == 2
+    complain({"type": "ModelNotReady", "message": "no\x1b[2J key", "hint": "set it"})
+    assert capsys.readouterr().err == "error: no key\nhint: set it\n"
+
+
+def test_python_m_is_the_same_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["moa", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("moa_graph", run_name="__main__")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("moa ")
+
+
+def test_the_help_in_the_documentation_is_current() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert manual.refresh(page) == page, "run: python -m moa_graph.cli.manual docs/cli.md"
+    assert page.count("<!-- end of help -->") == 5
+
+
+def test_the_manual_rewrites_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n<!-- help: schema -->\nold\n<!-- end of help -->\nafter\n")
+    monkeypatch.setattr(sys, "argv", ["manual", str(page)])
+    monkeypatch.delitem(sys.modules, "moa_graph.cli.manual")
+    runpy.run_module("moa_graph.cli.manual", run_name="__main__")
+    text = page.read_text()
+    assert "moa schema" in text
+    assert "old" not in text
+    assert text.endswith("<!-- end of help -->\nafter\n")

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from moa_graph.cli.lines import Lines, Silence, describe
+from moa_graph.cli.live import table
+from moa_graph.cli.progress import Progress
+from moa_graph.state import Proposal
+
+FAILURE = {"kind": "timeout", "message": "no\x1b[31m answer [bold]", "retryable": True, "status_code": None}
+
+
+def proposal(id_: str, status: str = "ok", **parts: Any) -> Proposal:
+    layer, _, proposer = id_.partition("/")
+    record: Any = {
+        "id": id_,
+        "layer": layer,
+        "proposer": proposer,
+        "status": status,
+        "text": "text",
+        "failure": None if status == "ok" else FAILURE,
+        "requested_model": "openai:m",
+        "attempts": 2,
+        "usage": {"input_tokens": 10, "output_tokens": 5, "source": "provider"},
+        "cost": 0.01,
+        "seconds": 1.5,
+        "warnings": [],
+        **parts,
+    }
+    return record
+
+
+def started(id_: str, role: str = "proposer") -> Any:
+    return {"type": "call.started", "id": id_, "role": role, "model": "openai:m"}
+
+
+def ended(record: Proposal, role: str = "proposer") -> Any:
+    kind = "call.finished" if record["status"] == "ok" else "call.failed"
+    return {"type": kind, "id": record["id"], "role": role, "proposal": record}
+
+
+RETRIED: Any = {
+    "type": "call.retried",
+    "id": "draft/a",
+    "role": "proposer",
+    "attempt": 1,
+    "wait": 1.2,
+    "failure": FAILURE,
+}
+
+
+@pytest.fixture
+def progress() -> Progress:
+    progress = Progress()
+    layers = {"draft": ["a", "b"], "refine": ["a"]}
+    progress.feed({"type": "run.started", "name": "n", "resumed": False, "layers": layers, "aggregator": "z"})
+    return progress
+
+
+def shown(progress: Progress, width: int = 120, height: int = 40) -> str:
+    output = io.StringIO()
+    Console(file=output, width=width, height=height, markup=False, emoji=False).print(
+        table(progress, width, height)
+    )
+    return output.getvalue()
+
+
+def states(progress: Progress) -> dict[str, str]:
+    return {row.id: row.state for row in progress.rows()}
+
+
+def test_a_row_goes_from_waiting_through_retrying_to_done(progress: Progress) -> None:
+    assert states(progress) == {"draft/a": "waiting", "draft/b": "waiting", "refine/a": "waiting"}
+    progress.feed(started("draft/a"))
+    assert states(progress)["draft/a"] == "running"
+    progress.feed(RETRIED)
+    assert states(progress)["draft/a"] == "retrying"
+    progress.feed(ended(proposal("draft/a")))
+    progress.feed(ended(proposal("draft/b", "cut")))
+    progress.feed(started("aggregator/z", "aggregator"))
+    progress.feed(ended(proposal("aggregator/z", "failed"), "aggregator"))
+    assert states(progress) == {
+        "draft/a": "done",
+        "draft/b": "cut",
+        "refine/a": "waiting",
+        "aggregator/z": "failed",
+    }
+
+
+def test_what_was_paid_for_is_summed_over_proposers_and_aggregators(progress: Progress) -> None:
+    progress.feed(started("draft/a"))
+    progress.feed(RETRIED)
+    assert progress.calls() == 2
+    progress.feed(ended(proposal("draft/a")))
+    progress.feed(ended(proposal("aggregator/z"), "aggregator"))
+    assert progress.calls() == 4
+    assert progress.usage() == {"input_tokens": 20, "output_tokens": 10, "source": "provider"}
+    assert progress.cost() == pytest.approx(0.02)
+    assert [record["id"] for record in progress.proposals] == ["draft/a"]
+
+
+def test_an_unknown_price_makes_the_cost_unknown(progress: Progress) -> None:
+    progress.feed(ended(proposal("draft/a", cost=None)))
+    assert progress.cost() is None
+
+
+def test_unknown_events_and_unannounced_calls_do_no_harm(progress: Progress) -> None:
+    later: Any = {"type": "something.new"}
+    progress.feed(later)
+    progress.feed(started("extra/x"))
+    assert states(progress)["extra/x"] == "running"
+
+
+def test_elapsed_time_counts_while_running_and_stops_at_the_end(progress: Progress) -> None:
+    row = progress.layers["draft"][0]
+    assert row.elapsed(time.monotonic()) is None
+    progress.feed(started("draft/a"))
+    assert row.elapsed(time.monotonic() + 5) == pytest.approx(5, abs=1)
+    progress.feed(ended(proposal("draft/a")))
+    assert row.elapsed(time.monotonic() + 50) == 1.5
+
+
+def test_the_table_shows_each_proposer_with_state_time_tokens_and_cost(progress: Progress) -> None:
+    progress.feed(started("draft/a"))
+    progress.feed(ended(proposal("draft/a")))
+    progress.feed(ended(proposal("draft/b", "failed")))
+    lines = shown(progress).splitlines()
+    a = next(line for line in lines if "✓ a" in line)
+    assert all(part in a for part in ("done", "1.5 s", "10 → 5", "$0.01", "openai:m"))
+    b = next(line for line in lines if "✗ b" in line)
+    assert "failed" in b
+    assert "timeout: no answer [bold]" in b, "markup in a provider's message is shown as it is"
+    assert any("refine" in line and "0 of 1" in line for line in lines)
+
+
+def test_before_the_first_event_the_table_says_what_is_going_on() -> None:
+    assert "loading the models" in shown(Progress())
+
+
+def test_a_low_terminal_folds_the_layers_that_do_not_run(progress: Progress) -> None:
+    progress.feed(started("draft/a"))
+    progress.feed(started("aggregator/z", "aggregator"))
+    text = shown(progress, height=8)
+    assert "▸ a" in text
+    assert "· a" not in text
+    assert "▸ z" in text
+
+
+def test_long_reasons_do_not_push_the_figures_out(progress: Progress) -> None:
+    failure = {**FAILURE, "message": "x" * 500}
+    progress.feed(ended(proposal("draft/b", "failed", failure=failure)))
+    assert any(
+        "✗ b" in line and "failed" in line and "1.5 s" in line for line in shown(progress, 80).splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            {"type": "layer.started", "layer": "draft", "proposers": ["a", "b"], "references": 0},
+            "draft: 2 proposers",
+        ),
+        (
+            {"type": "layer.started", "layer": "refine", "proposers": ["a"], "references": 1},
+            "refine: 1 proposer, each with 1 reference",
+        ),
+        (started("draft/a"), ""),
+        (started("aggregator/z", "aggregator"), "aggregator/z: openai:m writes the answer"),
+        (RETRIED, "draft/a: attempt 1 failed: timeout: no answer [bold]; again in 1.2 s"),
+        ({**RETRIED, "wait": 0.0}, "draft/a: attempt 1 failed: timeout: no answer [bold]; again at once"),
+        (ended(proposal("draft/a")), "draft/a: done in 1.5 s, 10 → 5 tokens, $0.0100"),
+        (ended(proposal("aggregator/z"), "aggregator"), ""),
+        (ended(proposal("draft/a", "failed")), "draft/a: failed after 1.5 s: timeout: no answer [bold]"),
+        (ended(proposal("draft/a", "cut")), "draft/a: cut after 1.5 s: timeout: no answer [bold]"),
+        (
+            {"type": "layer.joined", "layer": "draft", "ok": 1, "failed": 1, "cut": 1, "seconds": 2.0},
+            "draft: 1 of 3 proposals in 2.0 s",
+        ),
+        ({"type": "something.new"}, ""),
+    ],
+)
+def test_each_event_worth_it_is_one_line(event: Any, line: str) -> None:
+    assert describe(event) == line
+
+
+def test_lines_go_to_stderr_and_silence_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for view in (Lines(), Silence()):
+        view.event(RETRIED)
+        view.event(started("draft/a"))
+        view.pause()
+        view.close()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from moa_graph.drawing import mermaid, png, svg
+from moa_graph.errors import MoAError
+from moa_graph.spec.loading import parse_spec
+from moa_graph.spec.schema import MoASpec
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def spec(width: int = 2, model: str = "openai:m", **aggregator: Any) -> MoASpec:
+    return parse_spec(
+        json.dumps(
+            {
+                "moa": 1,
+                "name": "pictured",
+                "models": {"a": {"model": model}, "b": {"model": "openai:other"}},
+                "layers": [
+                    {"name": "draft", "quorum": 2, "proposers": [{"model": "a", "samples": width}]},
+                    {"name": "refine", "proposers": ["a", {"model": "b", "id": "sceptic"}]},
+                ],
+                "aggregator": {"model": "a", **aggregator},
+            }
+        )
+    )
+
+
+def _texts(picture: str, style: str) -> list[str]:
+    found = ElementTree.fromstring(picture).iter(f"{SVG}text")
+    return [element.text or "" for element in found if element.get("class") == style]
+
+
+def test_mermaid_has_a_subgraph_per_layer_with_its_proposers_inside() -> None:
+    assert mermaid(spec(fallbacks=["b"])) == (
+        "flowchart TD\n"
+        "    question([question])\n"
+        '    subgraph layer1["draft (quorum 2)"]\n'
+        '        layer1_1["a-1<br/>openai:m"]\n'
+        '        layer1_2["a-2<br/>openai:m"]\n'
+        "    end\n"
+        "    question --> layer1\n"
+        '    subgraph layer2["refine"]\n'
+        '        layer2_1["a<br/>openai:m"]\n'
+        '        layer2_2["sceptic<br/>openai:other"]\n'
+        "    end\n"
+        "    layer1 --> layer2\n"
+        '    subgraph layer3["aggregator"]\n'
+        '        layer3_1["a<br/>openai:m"]\n'
+        '        layer3_2["fallback: b<br/>openai:other"]\n'
+        "    end\n"
+        "    layer2 --> layer3\n"
+        "    answer([answer])\n"
+        "    layer3 --> answer\n"
+    )
+
+
+def test_names_mean_nothing_to_mermaid() -> None:
+    text = mermaid(spec(model='openai:"]; click <b>`x`'))
+    assert "openai:#34;#93;#59; click #60;b#62;#96;x#96;" in text
+
+
+def test_svg_shows_every_layer_and_proposer() -> None:
+    picture = svg(spec(fallbacks=["b"]))
+    assert _texts(picture, "title") == ["draft (quorum 2)", "refine", "aggregator"]
+    assert _texts(picture, "name") == ["a-1", "a-2", "a", "sceptic", "a", "fallback: b"]
+    assert _texts(picture, "model") == ["openai:m"] * 3 + ["openai:other", "openai:m", "openai:other"]
+    assert _texts(picture, "pill-text") == ["question", "answer"]
+
+
+def test_svg_escapes_names_and_clips_long_ones_with_the_whole_in_the_tooltip() -> None:
+    long = "openai:<&>" + "x" * 60 + "\u202e"
+    picture = svg(spec(model=long))
+    assert _texts(picture, "model")[0] == long[:26] + "…"
+    tooltips = [element.text for element in ElementTree.fromstring(picture).iter(f"{SVG}title")]
+    assert f"a-1: {long[:-1]}\ufffd" in tooltips
+
+
+def test_boxes_of_a_wide_layer_stay_inside_the_picture_and_apart() -> None:
+    picture = ElementTree.fromstring(svg(spec(width=100)))
+    width, height = float(picture.get("width", 0)), float(picture.get("height", 0))
+    boxes = [element for element in picture.iter(f"{SVG}rect") if element.get("class") in ("box", "final")]
+    places = {(float(box.get("x", 0)), float(box.get("y", 0))) for box in boxes}
+    assert len(places) == len(boxes) == 103
+    assert all(0 < x < width - 204 and 0 < y < height - 52 for x, y in places)
+    assert width < 1500
+
+
+def test_arrows_lead_from_the_question_through_every_layer_to_the_answer() -> None:
+    assert len(re.findall('class="arrow"', svg(spec()))) == 4
+
+
+def test_png_is_a_picture_of_twice_the_size() -> None:
+    data = png(spec())
+    size = ElementTree.fromstring(svg(spec()))
+    assert data.startswith(b"\x89PNG")
+    assert int.from_bytes(data[16:20]) == 2 * int(size.get("width", 0))
+    assert int.from_bytes(data[20:24]) == 2 * int(size.get("height", 0))
+
+
+def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(MoAError) as caught:
+        png(spec())
+    assert "pip install 'moa-graph[png]'" in caught.value.hint
