@@ -24,7 +24,8 @@ check: $(VENV)/.stamp-test  ## style, types, generated files
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/moa schema | diff moa-spec.schema.json -
-	$(BIN)/python -m tests.cli.help_pages | diff docs/cli.md -
+	@cp docs/cli.md $(VENV)/cli.md && $(BIN)/python -m moa_graph.cli.manual $(VENV)/cli.md
+	diff docs/cli.md $(VENV)/cli.md
 
 format: $(VENV)/.stamp-test  ## mend what ruff can mend
 	$(BIN)/ruff check --fix
@@ -32,7 +33,7 @@ format: $(VENV)/.stamp-test  ## mend what ruff can mend
 
 generate: $(VENV)/.stamp-test  ## write the generated files anew
 	$(BIN)/moa schema > moa-spec.schema.json
-	$(BIN)/python -m tests.cli.help_pages > docs/cli.md
+	$(BIN)/python -m moa_graph.cli.manual docs/cli.md
 
 bench: $(VENV)/.stamp-bench  ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m bench.run

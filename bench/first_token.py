@@ -11,15 +11,16 @@ from bench.setting import QUESTION, bare_of, checked_run, compiled, spec_for
 from tests.fakes.process import ServerProcess
 
 ROUNDS = 25
-LATENCY = 0.05
+WORDS, PACE = 20, 0.005
 
 
 async def measure(server: ServerProcess) -> list[Figure]:
     """Measure it through LangGraph's streaming, and for the same chat models without a graph.
 
-    The clock starts when the server has sent the last proposal; it is the same in both processes.
+    The clock starts when the server has sent the last proposal; it is the same in both processes. Proposers
+    stream as well, word by word, because the caller does.
     """
-    spec = spec_for(server.base_url, LATENCY, aggregator="ok@aggregator")
+    spec = spec_for(server.base_url, f"paced-{WORDS}-{PACE}", aggregator="ok@aggregator")
     graph = compiled(spec)
     state = await checked_run(graph)
     bare = bare_of(spec, state["proposals"])

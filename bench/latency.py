@@ -17,6 +17,7 @@ from bench.setting import (
     bare_of,
     checked_run,
     compiled,
+    late,
     mixture_llm_run,
     spec_for,
     sqlite_saver,
@@ -51,7 +52,7 @@ async def measure(server: ServerProcess) -> list[Figure]:
 
 
 async def _ways(server: ServerProcess, latency: float, saver: Any) -> dict[str, Run]:
-    spec = spec_for(server.base_url, latency)
+    spec = spec_for(server.base_url, late(latency))
     graph = compiled(spec)
     state = await checked_run(graph)
     ways: dict[str, Run] = {MOA: lambda: checked_run(graph), BARE: bare_of(spec, state["proposals"])}

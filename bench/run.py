@@ -20,8 +20,10 @@ from tests.fakes.process import server_process
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
-SCENARIOS = ("latency", "load", "memory", "first_token", "synchronous", "startup")
+SCENARIOS = ("latency", "load", "memory", "memory:measure_bare", "first_token", "synchronous", "startup")
 TIME_LIMIT = 200.0
+QUIET = 0.5
+"""The load of a machine that does nothing else."""
 PACKAGES = (
     "moa-graph",
     "langgraph",
@@ -50,7 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=SCENARIOS)
     chosen = parser.parse_args().only
-    began = time.monotonic()
+    began, busy = time.monotonic(), os.getloadavg()[0]
+    if busy > QUIET:
+        print(f"This machine is busy (load {busy:.1f}): the figures will be too high.", file=sys.stderr)
     rows: list[Figure] = []
     for name in [chosen] if chosen else SCENARIOS:
         print(f"{name} …", file=sys.stderr, flush=True)
@@ -58,7 +62,7 @@ def main() -> None:
             print("  ", row.what, "→", row.figure, f"[{row.goal}: {verdict(row)}]" if row.goal else "")
             rows.append(row)
     if chosen is None:
-        PAGE.write_text(page(rows, time.monotonic() - began), encoding="utf-8")
+        PAGE.write_text(page(rows, time.monotonic() - began, busy), encoding="utf-8")
         print(f"Wrote {PAGE.relative_to(ROOT)}", file=sys.stderr)
 
 
@@ -78,21 +82,22 @@ def verdict(row: Figure) -> str:
     return {True: "yes", False: "**no**", None: ""}[row.met]
 
 
-def page(rows: list[Figure], seconds: float) -> str:
+def page(rows: list[Figure], seconds: float, busy: float) -> str:
     """Return the page as Markdown."""
     lines = [INTRODUCTION, "| what | figure | goal | met |", "|---|---|---|---|"]
     lines += [f"| {row.what} | {row.figure} | {row.goal} | {verdict(row)} |" for row in rows]
-    lines += ["", *_circumstances(seconds)]
+    lines += ["", *_circumstances(seconds, busy)]
     return "\n".join(lines) + "\n"
 
 
-def _circumstances(seconds: float) -> list[str]:
+def _circumstances(seconds: float, busy: float) -> list[str]:
     memory = psutil.virtual_memory().total / 2**30
     versions = [f"{name} {found}" for name in PACKAGES if (found := _version(name))]
+    disturbed = f" Other work was going on (load {busy:.1f})." if busy > QUIET else ""
     absent = [name for name in PACKAGES if not _version(name)]
     machine = f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB, {platform.system()}"
     lines = [
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s on {machine}.",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s on {machine}.{disturbed}",
         "",
         f"Python {platform.python_version()}; {', '.join(versions)}.",
     ]

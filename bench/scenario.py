@@ -13,8 +13,9 @@ from tests.fakes.process import ServerProcess
 def main() -> None:
     """Measure, and print the rows."""
     name, port = sys.argv[1:]
-    scenario = importlib.import_module(f"bench.{name}")
-    rows = asyncio.run(scenario.measure(ServerProcess(int(port), pid=0)))
+    module, _, function = name.partition(":")
+    measure = getattr(importlib.import_module(f"bench.{module}"), function or "measure")
+    rows = asyncio.run(measure(ServerProcess(int(port), pid=0)))
     print(json.dumps([row.as_json() for row in rows]))
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "bare_of",
     "checked_run",
     "compiled",
+    "late",
     "mixture_llm_run",
     "spec_for",
     "sqlite_saver",
@@ -52,16 +53,16 @@ class CheckedError(RuntimeError):
     """Stop a measurement whose runs did not do what is measured."""
 
 
-def model_name(latency: float, member: str) -> str:
-    """Return the fake server's name for a model that answers 1,000 characters after a latency in seconds."""
-    return f"after-{latency}-long-{TEXT_CHARS}@{member}" if latency else f"long-{TEXT_CHARS}@{member}"
+def late(latency: float) -> str:
+    """Return the fake server's behaviour that answers 1,000 characters after a latency in seconds."""
+    return f"after-{latency}-long-{TEXT_CHARS}" if latency else f"long-{TEXT_CHARS}"
 
 
-def spec_for(base_url: str, latency: float, *, aggregator: str | None = None) -> MoASpec:
-    """Return the spec: 18 proposers on 6 slots and the aggregator on a seventh, all of one latency."""
+def spec_for(base_url: str, behaviour: str, *, aggregator: str | None = None) -> MoASpec:
+    """Return the spec: 18 proposers on 6 slots and the aggregator on a seventh, all of one behaviour."""
     os.environ["BENCH_API_KEY"] = "bench-key"
-    layer = [model_name(latency, str(number)) for number in range(1, WIDTH + 1)]
-    final = aggregator or model_name(latency, "aggregator")
+    layer = [f"{behaviour}@{number}" for number in range(1, WIDTH + 1)]
+    final = aggregator or f"{behaviour}@aggregator"
     return moa_spec(base_url, [layer] * LAYERS, final, slot={"api_key_env": "BENCH_API_KEY"})
 
 
@@ -147,7 +148,8 @@ def mixture_llm_run(spec: MoASpec, client: Any) -> Run | None:
         answer, history = await mixture_llm.run(pipeline, QUESTION, call)
         failed = [info for step in history for info in step["llm_calls"] if "error" in info]
         if failed or not answer:
-            raise CheckedError(f"mixture-llm: {failed[:1]}")
+            first = failed[0]["error"] if failed else "no answer"
+            raise CheckedError(f"{len(failed)} of {CALLS} calls failed, the first with {first}")
 
     return run
 

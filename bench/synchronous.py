@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from bench.figures import Figure, plain
-from bench.setting import CALLS, QUESTION, checked_run, compiled, spec_for
+from bench.setting import CALLS, QUESTION, checked_run, compiled, late, spec_for
 from tests.fakes.process import ServerProcess
 
 RUNS = 100
@@ -16,7 +16,7 @@ BLOCKS = 5
 
 async def measure(server: ServerProcess) -> list[Figure]:
     """Measure blocks of both in turn, the sync ones in a thread without an event loop."""
-    graph = compiled(spec_for(server.base_url, 0.0))
+    graph = compiled(spec_for(server.base_url, late(0.0)))
     state = await checked_run(graph)
     assert len(state["proposals"]) == CALLS - 1
     await asyncio.to_thread(_invoke, graph, 2)

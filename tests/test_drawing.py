@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -34,7 +34,7 @@ def spec(width: int = 2, model: str = "openai:m", **aggregator: Any) -> MoASpec:
 
 
 def _texts(picture: str, style: str) -> list[str]:
-    found = ElementTree.fromstring(picture).iter(f"{SVG}text")
+    found = ET.fromstring(picture).iter(f"{SVG}text")
     return [element.text or "" for element in found if element.get("class") == style]
 
 
@@ -79,12 +79,12 @@ def test_svg_escapes_names_and_clips_long_ones_with_the_whole_in_the_tooltip() -
     long = "openai:<&>" + "x" * 60 + "\u202e"
     picture = svg(spec(model=long))
     assert _texts(picture, "model")[0] == long[:26] + "…"
-    tooltips = [element.text for element in ElementTree.fromstring(picture).iter(f"{SVG}title")]
+    tooltips = [element.text for element in ET.fromstring(picture).iter(f"{SVG}title")]
     assert f"a-1: {long[:-1]}\ufffd" in tooltips
 
 
 def test_boxes_of_a_wide_layer_stay_inside_the_picture_and_apart() -> None:
-    picture = ElementTree.fromstring(svg(spec(width=100)))
+    picture = ET.fromstring(svg(spec(width=100)))
     width, height = float(picture.get("width", 0)), float(picture.get("height", 0))
     boxes = [element for element in picture.iter(f"{SVG}rect") if element.get("class") in ("box", "final")]
     places = {(float(box.get("x", 0)), float(box.get("y", 0))) for box in boxes}
@@ -99,7 +99,7 @@ def test_arrows_lead_from_the_question_through_every_layer_to_the_answer() -> No
 
 def test_png_is_a_picture_of_twice_the_size() -> None:
     data = png(spec())
-    size = ElementTree.fromstring(svg(spec()))
+    size = ET.fromstring(svg(spec()))
     assert data.startswith(b"\x89PNG")
     assert int.from_bytes(data[16:20]) == 2 * int(size.get("width", 0))
     assert int.from_bytes(data[20:24]) == 2 * int(size.get("height", 0))

@@ -15,7 +15,7 @@ from moa_graph.cli.faults import complain, exit_code
 from moa_graph.cli.lines import Lines, Silence
 from moa_graph.cli.outcome import Outcome, answered, failed, refused, show_proposals, stopped, summarize
 from moa_graph.cli.progress import Progress
-from moa_graph.cli.stopping import Stopped, run_until_stopped
+from moa_graph.cli.stopping import run_until_stopped
 from moa_graph.cli.text import PlainStream, plain, reason
 from moa_graph.errors import MoAError, RunError
 from moa_graph.graph import build_graph
@@ -44,7 +44,7 @@ class Manner:
 
 
 def run_spec(path: str, message: str, manner: Manner) -> None:
-    """Answer a message by the spec at `path`; raise typer.Exit where there is no answer."""
+    """Answer a message by the spec at `path`; raise typer.Exit if there is no answer."""
     progress = Progress()
     try:
         _run(path, message, manner, progress)
@@ -52,8 +52,6 @@ def run_spec(path: str, message: str, manner: Manner) -> None:
         outcome = failed(error, progress) if isinstance(error, RunError) else refused(error)
         _show(outcome, manner)
         raise typer.Exit(exit_code(error)) from error
-    except Stopped as stop:
-        raise typer.Exit(stop.exit_code) from stop
 
 
 def _run(path: str, message: str, manner: Manner, progress: Progress) -> None:

@@ -9,6 +9,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import typer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
@@ -22,12 +24,11 @@ LAST_RESORT = 2.5
 """Seconds after a signal at which the process ends whatever still hangs."""
 
 
-class Stopped(Exception):
-    """Say that a signal ended the work; `exit_code` is 128 + signal: 130 for Ctrl-C, 143 for SIGTERM."""
+class Stopped(typer.Exit):
+    """End the command because of a signal; `exit_code` is 128 + signal: 130 for Ctrl-C, 143 for SIGTERM."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        super().__init__(128 + number)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, T], on_stop: Callable[[], None]) -> T:
@@ -51,6 +52,8 @@ async def _race(work: Coroutine[Any, Any, T], signals: _Signals, on_stop: Callab
     on_stop()
     task.cancel()
     await asyncio.wait({task}, timeout=PATIENCE)
+    if task.done() and not task.cancelled():
+        task.exception()  # looked at, so that asyncio does not log it as lost
     raise Stopped(stop.result())
 
 

@@ -103,6 +103,9 @@ def _slots(names: Sequence[str]) -> list[str]:
 
 
 def _scalar(text: str) -> str:
-    """Return text as a YAML scalar; whatever is not harmless is quoted, as JSON quotes it."""
-    harmless = _PLAIN.fullmatch(text) and text.lower() not in _RESERVED
-    return text if harmless else json.dumps(text)
+    """Return text as a YAML scalar; whatever is not harmless is quoted."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
+        return text
+    # Not JSON's own escapes beyond U+FFFF: to YAML they are two lone surrogates.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in quoted)

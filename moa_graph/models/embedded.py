@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -23,7 +24,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import ConfigDict, Field
 
 from moa_graph.models.ranking import RANKERS, RankerName, choose
-from moa_graph.models.sentences import Sentence, ends_sentence, paragraphs, split_sentences, terms
+from moa_graph.models.sentences import Sentence, paragraphs, split_sentences, terms
 from moa_graph.prompts import split_references
 from moa_graph.usage import estimate_tokens
 
@@ -93,26 +94,21 @@ class ExtractiveChatModel(BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,  # noqa: ARG002 - part of LangChain's signature
-        run_manager: CallbackManagerForLLMRun | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - likewise
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for chunk in stream_words(self._respond(messages, **kwargs)):
-            if run_manager:
-                run_manager.on_llm_new_token(str(chunk.text), chunk=chunk)
-            yield chunk
+        yield from stream_words(self._respond(messages, **kwargs))
 
     async def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,  # noqa: ARG002 - part of LangChain's signature
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - likewise
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         # Ranking a long document takes a while: other calls go on meanwhile.
         message = await asyncio.to_thread(self._respond, messages, **kwargs)
         for chunk in stream_words(message):
-            if run_manager:
-                await run_manager.on_llm_new_token(str(chunk.text), chunk=chunk)
             yield chunk
 
     def _respond(self, messages: Sequence[BaseMessage], **kwargs: Any) -> AIMessage:
@@ -241,10 +237,9 @@ def _within(texts: Sequence[str], indices: Sequence[int], max_tokens: int | None
 
 
 def _join(texts: Sequence[str]) -> str:
-    """Join sentences to a paragraph; after one without a full stop (a list item) a new paragraph begins."""
-    answer = ""
-    for text in texts:
-        if answer:
-            answer += " " if ends_sentence(answer) else "\n\n"
-        answer += text
+    """Join sentences to a text from which the next model reads the same sentences again."""
+    answer = "".join(texts[:1])
+    for previous, text in pairwise(texts):
+        apart = [sentence.text for sentence in split_sentences(f"{previous} {text}")] == [previous, text]
+        answer += f" {text}" if apart else f"\n\n{text}"
     return answer

@@ -118,8 +118,7 @@ class _Body(httpx2.AsyncByteStream):
                     raise ModelOutputError(
                         f"the response is longer than {self._max_bytes / 2**20:g} MiB", kind="too_long"
                     )
-                if decoded:
-                    yield decoded
+                yield decoded
 
     async def aclose(self) -> None:
         """Give the connection back if the response was read to its end; otherwise close it."""

@@ -89,8 +89,6 @@ class ChatCompletionsModel(ChatOpenAI):
         payload |= {"stream": True, "stream_options": {"include_usage": True}}
         async with aclosing(self._chunks(payload)) as chunks:
             async for chunk in chunks:
-                if run_manager:
-                    await run_manager.on_llm_new_token(str(chunk.text), chunk=chunk)
                 yield chunk
 
     def _generate(
@@ -106,7 +104,7 @@ class ChatCompletionsModel(ChatOpenAI):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - likewise
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         chunks = self._astream(messages, stop, **kwargs)
@@ -115,8 +113,6 @@ class ChatCompletionsModel(ChatOpenAI):
             return await anext(chunks, None)
 
         while chunk := background.run(following()):
-            if run_manager:
-                run_manager.on_llm_new_token(str(chunk.text), chunk=chunk)
             yield chunk
 
     def _is_special(self, payload: Mapping[str, Any]) -> bool:

@@ -28,14 +28,14 @@ def _idf(bags: Sequence[Bag]) -> dict[str, float]:
 
 
 def _bm25(bags: Sequence[Bag], question: Bag) -> list[float]:
-    """Score by Okapi BM25 with k1 = 1.5, b = 0.75 (Robertson and Zaragoza 2009)."""
+    """Score by Okapi BM25 with k1 = 1.5, b = 0.75 (Robertson and Zaragoza 2009); shortness is no merit."""
     k1, b = 1.5, 0.75
     idf = _idf(bags)
     lengths = [sum(bag.values()) for bag in bags]
     mean = sum(lengths) / len(lengths) or 1.0
     return [
         sum(
-            idf[term] * bag[term] * (k1 + 1) / (bag[term] + k1 * (1 - b + b * length / mean))
+            idf[term] * bag[term] * (k1 + 1) / (bag[term] + k1 * (1 - b + b * max(1.0, length / mean)))
             for term in question
             if term in bag
         )
@@ -55,10 +55,18 @@ def _cosine(one: Bag, other: Bag) -> float:
 
 
 def _tfidf(bags: Sequence[Bag], question: Bag) -> list[float]:
-    """Score by the cosine of TF-IDF vectors."""
+    """Score by the cosine of TF-IDF vectors; one shorter than the mean is taken to be as long as that."""
     idf = _idf(bags)
+    vectors = [_weighted(bag, idf) for bag in bags]
     asked = _weighted(question, idf)
-    return [_cosine(_weighted(bag, idf), asked) for bag in bags]
+    lengths = [math.hypot(*vector.values()) for vector in vectors]
+    mean = sum(lengths) / len(lengths)
+    whole = math.hypot(*asked.values())
+    return [
+        sum(weight * vector[term] for term, weight in asked.items() if term in vector)
+        / ((whole * max(length, mean)) or 1.0)
+        for vector, length in zip(vectors, lengths, strict=True)
+    ]
 
 
 def _textrank(bags: Sequence[Bag], question: Bag) -> list[float]:

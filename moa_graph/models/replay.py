@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage, UsageMetadata
+from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables.config import RunnableConfig, ensure_config
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from moa_graph.errors import ModelNotReady
@@ -126,53 +126,64 @@ class ReplayChatModel(BaseChatModel):
             "ls_model_name": self.model or self.file,
         }
 
-    def _generate(
+    def invoke(
         self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,  # noqa: ARG002 - part of LangChain's signature
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **_kwargs: Any,
-    ) -> ChatResult:
-        message = self._respond(messages, run_manager.metadata if run_manager else None)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        input: LanguageModelInput,  # noqa: A002 - LangChain's signature, here and below
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer; the call's own id comes from the metadata of `config`."""
+        return super().invoke(input, config, **_with_id(config, kwargs))
 
-    async def _agenerate(
+    async def ainvoke(
         self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,  # noqa: ARG002 - part of LangChain's signature
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **_kwargs: Any,
+        input: LanguageModelInput,  # noqa: A002 - see above
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer; the call's own id comes from the metadata of `config`."""
+        return await super().ainvoke(input, config, **_with_id(config, kwargs))
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - see above
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Answer word by word; the call's own id comes from the metadata of `config`."""
+        yield from super().stream(input, config, **_with_id(config, kwargs))
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - see above
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Answer word by word; the call's own id comes from the metadata of `config`."""
+        async for chunk in super().astream(input, config, **_with_id(config, kwargs)):
+            yield chunk
+
+    def _generate(
+        self, messages: list[BaseMessage], *_: Any, own_id: str | None = None, **__: Any
     ) -> ChatResult:
-        # Looking up takes no time worth a thread.
-        message = self._respond(messages, run_manager.metadata if run_manager else None)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return ChatResult(generations=[ChatGeneration(message=self._respond(messages, own_id))])
+
+    async def _agenerate(self, messages: list[BaseMessage], *_: Any, **kwargs: Any) -> ChatResult:
+        return self._generate(messages, **kwargs)  # takes no time worth a thread
 
     def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,  # noqa: ARG002 - part of LangChain's signature
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **_kwargs: Any,
+        self, messages: list[BaseMessage], *_: Any, own_id: str | None = None, **__: Any
     ) -> Iterator[ChatGenerationChunk]:
-        for chunk in stream_words(self._respond(messages, run_manager.metadata if run_manager else None)):
-            if run_manager:
-                run_manager.on_llm_new_token(str(chunk.text), chunk=chunk)
-            yield chunk
+        yield from stream_words(self._respond(messages, own_id))
 
     async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,  # noqa: ARG002 - part of LangChain's signature
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **_kwargs: Any,
+        self, messages: list[BaseMessage], *_: Any, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        for chunk in stream_words(self._respond(messages, run_manager.metadata if run_manager else None)):
-            if run_manager:
-                await run_manager.on_llm_new_token(str(chunk.text), chunk=chunk)
+        for chunk in self._stream(messages, **kwargs):
             yield chunk
 
-    def _respond(self, messages: Sequence[BaseMessage], metadata: Mapping[str, Any] | None) -> AIMessage:
-        record = self._find(messages, call_id(metadata))
+    def _respond(self, messages: Sequence[BaseMessage], own_id: str | None) -> AIMessage:
+        record = self._find(messages, own_id)
         usage = None
         if record.usage is not None:
             read, written = record.usage.input_tokens, record.usage.output_tokens
@@ -201,6 +212,11 @@ class ReplayChatModel(BaseChatModel):
                 status_code=404,
             )
         return next((record for record in found if record.id == own_id), found[0])
+
+
+def _with_id(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Add the call's own id: LangChain does not tell a model that streams what its call's metadata are."""
+    return {"own_id": call_id(ensure_config(config).get("metadata")), **kwargs}
 
 
 def _read(path: Path) -> Iterator[Record]:

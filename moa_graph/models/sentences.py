@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Sentence", "ends_sentence", "paragraphs", "split_sentences", "terms"]
+__all__ = ["Sentence", "paragraphs", "split_sentences", "terms"]
 
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
@@ -20,7 +20,6 @@ _QUOTE = re.compile(r"\A(?: {0,3}>[ \t]?)+")
 _EAST = "\u3002\uff01\uff1f"
 _OPENING, _CLOSING = "\"'\u201c\u2018(\\[*_`", "\"'\u201d\u2019)\\]*_`"
 _BOUNDARY = re.compile(rf"(?<=[.!?…])[{_CLOSING}]*\s+(?=[{_OPENING}]*[^\W_a-z])|(?<=[{_EAST}])")
-_END = re.compile(rf"[.!?…{_EAST}][{_CLOSING}]*\Z")
 _LAST_WORD = re.compile(r"([^\s(\[\"'\u201c\u2018]+)\.$")
 _ABBREVIATIONS = """
 mr mrs ms dr prof st sr jr vs etc e.g i.e cf fig figs eq no nos vol pp p al approx inc ltd co corp dept est
@@ -114,16 +113,10 @@ def _cut(block: str) -> Iterator[str]:
         last = _LAST_WORD.search(candidate)
         if last and (last[1].lower() in _UNENDING or re.fullmatch(r"[A-Z]", last[1])):
             continue
-        if candidate:
-            yield candidate
+        yield candidate
         start = end
     if block[start:].strip():
         yield block[start:].strip()
-
-
-def ends_sentence(text: str) -> bool:
-    """Tell whether a text ends with the mark that ends a sentence."""
-    return _END.search(text) is not None
 
 
 def terms(text: str) -> list[str]:

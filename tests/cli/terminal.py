@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
+import signal
 import struct
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+CTRL_C = "\x03"
 MOA = [sys.executable, "-m", "moa_graph"]
 
 
@@ -43,7 +46,10 @@ def on_terminal(
     columns: int = 120,
     extra: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
-    """Run a command on a terminal; type each answer once a prompt ends with `: `. Return code and output."""
+    """Run a command on a terminal and return its code and output.
+
+    Each answer is typed once a prompt ends with `: `; CTRL_C stands for the signal.
+    """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     env = {name: value for name, value in environment(extra).items() if value}
@@ -56,7 +62,11 @@ def on_terminal(
         while piece := _read(master):
             output += piece
             if typed and output.endswith(b": "):
-                os.write(master, f"{typed.pop(0)}\n".encode())
+                answer = typed.pop(0)
+                if answer == CTRL_C:
+                    _interrupt(process, master)
+                else:
+                    os.write(master, f"{answer}\n".encode())
         return process.wait(timeout=30), output.decode().replace("\r\n", "\n")
     finally:
         process.kill()
@@ -64,7 +74,17 @@ def on_terminal(
         os.close(master)
 
 
+def _interrupt(process: subprocess.Popen[bytes], master: int) -> None:
+    # A signal between the prompt and the blocking read does not wake the read: press again, as one does.
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+        if select.select([master], [], [], 1.0)[0]:
+            return
+
+
 def _read(master: int) -> bytes:
+    ready, _, _ = select.select([master], [], [], 30)
+    assert ready, "the program neither writes nor ends"
     try:
         return os.read(master, 65536)
     except OSError:  # Linux says EIO once the last writer has closed the terminal

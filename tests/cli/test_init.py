@@ -10,7 +10,7 @@ from moa_graph.cli.providers import PROVIDERS, Wish
 from moa_graph.cli.template import spec_text
 from moa_graph.spec.loading import load_spec, parse_spec
 from tests.cli.conftest import Moa
-from tests.cli.terminal import on_terminal
+from tests.cli.terminal import CTRL_C, on_terminal
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -113,7 +113,7 @@ def test_on_a_terminal_the_suggested_models_may_be_taken(tmp_path: Path) -> None
 
 
 def test_ctrl_c_at_a_question_ends_with_130(tmp_path: Path) -> None:
-    code, output = on_terminal("init", cwd=tmp_path, answers=["\x03"])
+    code, output = on_terminal("init", cwd=tmp_path, answers=[CTRL_C])
     assert code == 130
     assert "interrupted" in output
     assert not (tmp_path / "moa.yaml").exists()

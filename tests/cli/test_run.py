@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Moa, SpecFile
 from tests.fakes.openai_server import FakeOpenAI
@@ -202,3 +207,22 @@ def test_a_record_that_cannot_be_written_is_refused_before_any_call(
     assert result.exit_code == 2
     assert "--record" in result.stderr
     assert server.count() == 0
+
+
+def test_an_interrupted_run_says_what_it_took(
+    moa: Moa, served: SpecFile, server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Timer, "start", lambda _: None)
+
+    def interrupt() -> None:
+        if server.wait_for(lambda: server.count("hang") == 1, 30):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    result = moa("run", served([], "hang"), "Why?")
+    thread.join()
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    assert "error: the run was interrupted\nhint: 1 call was under way" in result.stderr
+    assert "paid for: 1 call," in result.stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -36,6 +37,23 @@ def test_a_signal_reports_at_once_and_stops_the_work(
         run_until_stopped(_kill_then_wait(number), lambda: reports.append("report"))
     assert caught.value.exit_code == code
     assert reports == ["report"]
+
+
+def test_work_that_fails_while_it_is_stopped_is_not_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threading.Timer, "start", lambda _: None)
+
+    async def fail() -> None:
+        try:
+            await _kill_then_wait(signal.SIGINT)
+        finally:
+            raise ValueError("broken")
+
+    with pytest.raises(Stopped):
+        run_until_stopped(fail(), lambda: None)
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_a_signal_before_the_loop_listens_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

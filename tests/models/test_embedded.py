@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from pydantic import ValidationError
 
 from moa_graph.models.embedded import NOTHING_FOUND, ExtractiveChatModel, answer_message, stream_words
+from moa_graph.models.sentences import split_sentences
 from moa_graph.prompts import AGGREGATE_AND_SYNTHESIZE, compose
 from moa_graph.state import Reference
 from moa_graph.usage import estimate_tokens
@@ -128,6 +129,14 @@ def test_list_items_stay_paragraphs_of_their_own() -> None:
     assert ask("What do bees need?", document, diversity=0) == "Python for bees\n\na bee key"
 
 
+def test_the_next_model_reads_the_same_sentences_in_an_answer() -> None:
+    document = "Bees collect nectar.\n\n| bees | honey |\n\nbees make wax.\n\nBees dance."
+    answer = ask("What of bees?", document, sentences=4, diversity=0)
+    assert answer == "Bees collect nectar.\n\n| bees | honey |\n\nbees make wax. Bees dance."
+    sentences = [sentence.text for sentence in split_sentences(answer)]
+    assert sentences == ["Bees collect nectar.", "| bees | honey |", "bees make wax.", "Bees dance."]
+
+
 def test_max_tokens_leaves_out_whole_sentences_of_low_rank() -> None:
     question = "How many eggs does the queen of a colony lay a day?"
     full = ask(question, diversity=0)
@@ -193,9 +202,8 @@ def test_words_join_to_the_text_again(text: str) -> None:
     assert "".join(str(chunk.message.text) for chunk in chunks) == text
 
 
-WORDS = st.sampled_from(
-    "queen bees honey wax lays eggs. collect nectar! a day? Then - 2 * # the\n\n".split(" ")
-)
+VOCABULARY = "queen bees honey wax lays eggs. collect nectar! a day? Then - 2 * # the\n\n"
+WORDS = st.sampled_from(VOCABULARY.split(" "))
 TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
 
 

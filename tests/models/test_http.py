@@ -50,7 +50,8 @@ async def site() -> AsyncIterator[Any]:
 @pytest.fixture
 def no_sessions_left() -> Iterator[None]:
     yield
-    assert http._sessions._open == {}
+    # The loop that serves sync calls of other tests goes on running.
+    assert [loop for _, loop in http._sessions._open if not loop.is_running()] == []
 
 
 def test_one_client_serves_event_loops_one_after_the_other(
@@ -234,9 +235,16 @@ async def test_an_unreachable_proxy_is_an_error_of_the_connection(monkeypatch: p
     client_for.cache_clear()
 
 
-async def test_https_is_verified(server: FakeOpenAI) -> None:
-    with pytest.raises(httpx2.TransportError):
-        await client_for(server.origin.replace("http", "https")).get(server.origin.replace("http", "https"))
+async def test_a_host_that_speaks_no_tls_is_an_error_of_the_connection() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    origin = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with listener:
+        with pytest.raises(httpx2.ConnectError):
+            await client_for(origin).get(origin)
 
 
 async def test_cookies_are_neither_kept_nor_sent(site: Any) -> None:

@@ -119,7 +119,7 @@ async def test_the_request_is_what_compatible_servers_know(server: FakeOpenAI) -
 async def test_settings_left_to_the_provider_are_not_sent(server: FakeOpenAI) -> None:
     await model_of(server, "ok", temperature=None, max_tokens=None).ainvoke(QUESTION)
     body = server.requests[0].body
-    assert not {"temperature", "max_tokens", "max_completion_tokens", "stream", "n", "user"} & body.keys()
+    assert not {"temperature", "max_tokens", "max_completion_tokens", "n", "user"} & body.keys()
 
 
 async def test_extra_headers_query_and_body_are_sent(server: FakeOpenAI) -> None:
@@ -226,6 +226,13 @@ async def test_structured_output_still_works(server: FakeOpenAI) -> None:
     assert server.requests[0].body["response_format"]["json_schema"]["name"] == "Verdict"
 
 
+async def test_json_mode_streams(server: FakeOpenAI) -> None:
+    model = model_of(server, "ok").bind(response_format={"type": "json_object"})
+    text = "".join([str(chunk.text) async for chunk in model.astream(QUESTION)])
+    assert text.startswith("Answer of ok to ")
+    assert server.requests[0].body["response_format"] == {"type": "json_object"}
+
+
 @STREAM
 async def test_reasoning_text_is_kept_beside_the_answer(server: FakeOpenAI, stream: bool) -> None:
     message = await ask(model_of(server, "reasoning"), stream=stream)
@@ -280,7 +287,7 @@ async def test_a_failing_status_is_sent_once_and_keeps_its_code_and_headers(
     server: FakeOpenAI, stream: bool
 ) -> None:
     with pytest.raises(openai.RateLimitError) as caught:
-        await ask(model_of(server, "429-after-7"), stream=stream)
+        await ask(model_of(server, "429-retry-after-7"), stream=stream)
     assert caught.value.response.headers["retry-after"] == "7"
     assert server.count() == 1
 
@@ -348,12 +355,13 @@ async def played(*pieces: bytes) -> AIMessageChunk:
         for piece in pieces:
             yield piece
 
-    chunks = [part.message async for part in model._read_chunks(body())]
+    chunks = [part async for part in model._read_chunks(body())]
     total = chunks[0]
     for part in chunks[1:]:
-        total += part  # type: ignore[assignment]
-    assert isinstance(total, AIMessageChunk)
-    return total
+        total += part
+    message = total.message.model_copy(update={"response_metadata": total.generation_info})
+    assert isinstance(message, AIMessageChunk)
+    return message
 
 
 async def test_running_totals_and_repeated_finish_reasons_are_not_added_up() -> None:

@@ -33,8 +33,9 @@ def spec_of(models: Mapping[str, Any], *, proposers: list[Any] | None = None) ->
 
 
 def test_every_missing_thing_is_named_at_once_before_any_call(server: FakeOpenAI, tmp_path: Path) -> None:
+    local = {"model": "openai:ok", "base_url": server.base_url, "api_key_env": "none"}
     models = {
-        "fine": {"model": "openai:ok", "base_url": server.base_url, "api_key_env": "none"},
+        "fine": local,
         "keyless": {"model": "openai:gpt-4o"},
         "named": {"model": "openai:ok", "base_url": server.base_url, "api_key_env": "MY_KEY"},
         "unsaid": {"model": "openai:ok", "base_url": server.base_url},
@@ -44,9 +45,9 @@ def test_every_missing_thing_is_named_at_once_before_any_call(server: FakeOpenAI
         "recorded": {"model": f"replay:{tmp_path}/none.jsonl"},
         "wrong": {"model": "embedded:extractive", "params": {"ranker": "llm"}},
         "strange": {"model": "embedded:gpt"},
-        "around": {"model": "openai:ok", "base_url": server.base_url, "api_key_env": "none", "params": {"model": "x"}},
-        "secret": {"model": "openai:ok", "base_url": server.base_url, "api_key_env": "none", "params": {"api_key": "x"}},
-    }  # fmt: skip
+        "around": {**local, "params": {"model": "x"}},
+        "secret": {**local, "params": {"api_key": "x"}},
+    }
     models_pool = ModelPool(spec_of(models))
     expected = [
         ("models.keyless (openai:gpt-4o): ", "OPENAI_API_KEY is not set"),
@@ -195,7 +196,7 @@ def test_a_pool_s_models_work_in_every_event_loop(server: FakeOpenAI) -> None:
 def test_importing_the_pool_imports_no_provider() -> None:
     script = (
         "import sys, moa_graph.models\n"
-        "heavy = {'openai', 'langchain_openai', 'aiohttp', 'httpx2', 'langchain.chat_models'}\n"
+        "heavy = {'openai', 'langchain_openai', 'aiohttp', 'langchain.chat_models'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
     done = subprocess.run(

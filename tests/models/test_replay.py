@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from moa_graph.errors import ModelNotReady
 from moa_graph.models.failures import ProviderError
@@ -40,9 +41,14 @@ def test_an_answer_is_found_by_the_messages_hash_before_the_question() -> None:
     assert model.invoke([SystemMessage("Be brief."), *ASKED]).text == "by question"
 
 
-def test_among_equals_the_call_s_own_record_comes_first_and_else_the_first_in_the_file() -> None:
+async def test_among_equals_the_call_s_own_record_comes_first_and_else_the_first_in_the_file() -> None:
     records = [{"question": "What is MoA?", "id": f"draft/{name}", "text": name} for name in ("a", "b", "c")]
     model = written(*records)
+    assert (await model.ainvoke(ASKED, metadata("draft", "b"))).text == "b"
+    assert "".join(str(chunk.text) for chunk in model.stream(ASKED, metadata("draft", "b"))) == "b"
+    assert "".join([str(chunk.text) async for chunk in model.astream(ASKED, metadata("draft", "c"))]) == "c"
+    seen: Any = {**metadata("draft", "c"), "callbacks": [Streaming()]}
+    assert (await model.ainvoke(ASKED, seen)).text == "c"
     assert model.invoke(ASKED, metadata("draft", "b")).text == "b"
     assert model.invoke(ASKED, metadata("draft", "z")).text == "a"
     assert model.invoke(ASKED).text == "a"
@@ -87,6 +93,16 @@ class Tokens(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: str, **_: Any) -> None:
         self.tokens.append(token)
+
+
+class Streaming(Tokens, _StreamingCallbackHandler):
+    """Ask for tokens, as LangGraph's handler does: then an `invoke` streams inside."""
+
+    def tap_output_iter(self, run_id: Any, output: Any) -> Any:
+        return output
+
+    def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
+        return output
 
 
 async def test_streaming_gives_the_text_of_invoke() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa_graph.models.sentences import Sentence, ends_sentence, paragraphs, split_sentences, terms
+from moa_graph.models.sentences import Sentence, paragraphs, split_sentences, terms
 
 
 def texts(text: str) -> list[str]:
@@ -110,9 +110,3 @@ def test_terms_leave_out_words_without_meaning_and_keep_short_and_foreign_ones()
     assert terms("What is the AI of an Übungen bus?") == ["ai", "übungen", "bus"]
     assert terms("What's this?") == []
     assert terms("red thing string") == ["red", "thing", "string"]
-
-
-def test_ends_of_sentences_are_told() -> None:
-    assert ends_sentence("Done.")
-    assert ends_sentence('He said "done."')
-    assert not ends_sentence("an item")
