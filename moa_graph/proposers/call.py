@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +27,7 @@ from moa_graph.proposers.outcomes import (
     read_text,
     retry_after,
 )
-from moa_graph.proposers.watch import OutputTooLong, TokenWatch
+from moa_graph.proposers.watch import TokenWatch
 from moa_graph.spec.schema import Member
 from moa_graph.state import Failure, Proposal, Reference
 from moa_graph.usage import Usage, add_usage, cost_of, estimate_tokens
@@ -169,24 +170,21 @@ class _Call:
             system=member.system,
             nonce=request.nonce,
         )
-        self.watch = TokenWatch(self.caller.max_output_chars)
         async with request.budget.concurrency:
+            self.watch = TokenWatch(self.caller.max_output_chars)
             try:
                 reserved = self._reserve(prompt)
             except BudgetSpent as spent:
                 return failure("budget", str(spent)), self.watch.text(), None
             actual = reserved  # what is cut off in mid-answer may be billed in full
             try:
-                async with asyncio.timeout(min(member.timeout, request.remaining)):
+                async with asyncio.timeout(min(member.timeout, request.remaining)) as clock:
+                    self.watch.on_excess = _stopper(clock)
                     message = await self.caller.model().ainvoke(prompt, self._config())
                 usage = self._usage(message, prompt)
                 actual = self._cost(usage) or 0.0
             except TimeoutError as error:
                 return self._timed_out(error), self.watch.text(), None
-            except OutputTooLong:
-                limit = self.caller.max_output_chars
-                why = failure("too_long", f"the output was cut off at limits.max_output_chars = {limit}")
-                return why, self.watch.text(), None
             except Exception as error:  # noqa: BLE001 - whatever a model raises becomes a record
                 actual = reserved if self.watch.first_token_seconds is not None else 0.0
                 return self._redacted(judge_error(error)), self.watch.text(), retry_after(error)
@@ -200,10 +198,9 @@ class _Call:
         self.actual_model = metadata.get("model_name") or metadata.get("model")
         text = read_text(message)
         why = judge_message(message, text, streamed=self.watch.first_token_seconds is not None)
-        if why is None and len(text.text) > self.caller.max_output_chars:
-            limit = self.caller.max_output_chars
-            why = failure("too_long", f"the output was cut off at limits.max_output_chars = {limit}")
-            text = text._replace(text=text.text[:limit])
+        limit = self.caller.max_output_chars
+        if why is None and len(text.text) > limit:
+            why, text = self._too_long(), text._replace(text=text.text[:limit])
         if why is not None:
             return self._redacted(why), text, None
         if text.cleaned:
@@ -249,7 +246,13 @@ class _Call:
             "source": "estimated",
         }
 
+    def _too_long(self) -> Failure:
+        limit = self.caller.max_output_chars
+        return failure("too_long", f"the output was cut off at limits.max_output_chars = {limit}")
+
     def _timed_out(self, error: TimeoutError) -> Failure:
+        if self.watch.too_long:
+            return self._too_long()
         if self.request.remaining == 0:
             return failure("deadline", "the deadline passed before the model had answered")
         return failure("timeout", str(error) or f"no complete answer within {self.member.timeout:g} s")
@@ -292,6 +295,20 @@ class _Call:
             "edited": False,
             "warnings": self.warnings,
         }
+
+
+def _stopper(clock: asyncio.Timeout) -> Callable[[], None]:
+    """Return what ends an attempt at once, from whichever thread: its clock is set to now."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with suppress(RuntimeError):  # the attempt has ended by itself meanwhile
+            clock.reschedule(loop.time())
+
+    def stop_soon() -> None:
+        loop.call_soon_threadsafe(stop)
+
+    return stop_soon
 
 
 def _retrieve(work: asyncio.Future[Reply]) -> None:

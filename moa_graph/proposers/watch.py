@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -10,26 +11,25 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from moa_graph.proposers.outcomes import Text, clean
 
-__all__ = ["OutputTooLong", "TokenWatch"]
-
-
-class OutputTooLong(Exception):
-    """Stop a stream that has exceeded the limit."""
+__all__ = ["TokenWatch"]
 
 
 class TokenWatch(BaseCallbackHandler):
     """Note when the first token of one attempt came, and keep what was streamed.
 
-    What a cut-off stream had brought was paid for, so it goes into the failure's record.
+    What a cut-off stream had brought was paid for, so it goes into the failure's record. Beyond
+    `max_chars` characters `too_long` is set and `on_excess` is called, once.
     """
 
-    raise_error = True  # OutputTooLong has to reach the model, or an endless stream goes on
     run_inline = True
     ignore_chat_model = True  # only tokens are of interest
+
+    on_excess: Callable[[], None]
 
     def __init__(self, max_chars: int) -> None:
         super().__init__()
         self._max_chars = max_chars
+        self.too_long = False
         self._began = time.monotonic()
         self._pieces: list[str] = []
         self._length = 0
@@ -42,14 +42,18 @@ class TokenWatch(BaseCallbackHandler):
         chunk: GenerationChunk | ChatGenerationChunk | None = None,
         **_: Any,
     ) -> None:
-        """Keep a piece of the stream; raise OutputTooLong beyond the limit."""
+        """Keep a piece of the stream, up to the limit."""
         if self.first_token_seconds is None:
             self.first_token_seconds = round(time.monotonic() - self._began, 4)
+        if self.too_long:
+            return
         piece = token if isinstance(token, str) else (chunk.text if chunk else "")
         self._pieces.append(piece)
         self._length += len(piece)
         if self._length > self._max_chars:
-            raise OutputTooLong
+            # Not raised: LangChain logs whatever a callback raises.
+            self.too_long = True
+            self.on_excess()
 
     def text(self) -> Text:
         """Return what has been streamed so far, cleaned and within the limit."""
