@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = ["run"]
@@ -20,8 +20,14 @@ class _Loop:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, name="moa_graph", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name="moa_graph", daemon=True)
         self.thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            # A task that raises SystemExit ends `run_forever`, too; whoever waits for it gets the error.
+            with suppress(BaseException):
+                self.loop.run_forever()
 
 
 _lock = threading.Lock()
@@ -40,13 +46,13 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and return its result; context variables go along.
 
     Works from a script, from inside a running event loop (a notebook) and from many threads at once.
-    When the wait is interrupted (Ctrl-C) the coroutine is cancelled.
+    When the wait is interrupted (Ctrl-C) the coroutine is cancelled. Raises RuntimeError when called on
+    the background loop itself: waiting there would stop the loop that is waited for.
     """
     background = _get()
     if threading.current_thread() is background.thread:
-        # Sync code called on the loop itself: waiting here would stop the loop that is waited for.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            return pool.submit(asyncio.run, coroutine).result()
+        coroutine.close()
+        raise RuntimeError("invoke was called by async code of an invoke; use ainvoke there")
     future = asyncio.run_coroutine_threadsafe(coroutine, background.loop)
     try:
         return future.result()

@@ -32,9 +32,10 @@ class Budget:
         self.calls = 0
         self.committed = 0.0
         for record in paid:
-            self.calls += record["attempts"]
-            self.committed += record["cost"] or 0.0
+            self.book(record)
         self.concurrency = asyncio.Semaphore(limits.max_concurrency)
+        self.ran: set[str] = set()
+        """The ids of the calls that ran in this process; the results of all others were restored."""
 
     @property
     def seconds(self) -> float:
@@ -45,6 +46,11 @@ class Budget:
     def expired(self) -> bool:
         """Tell whether the run's deadline has passed."""
         return time.monotonic() >= self.deadline
+
+    def book(self, record: Mapping[str, Any]) -> None:
+        """Count a call that an earlier process of this run made."""
+        self.calls += record["attempts"]
+        self.committed += record["cost"] or 0.0
 
     def reserve(self, dollars: float) -> None:
         """Book one request of at most `dollars`; raise BudgetSpent if a limit would be broken."""

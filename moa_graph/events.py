@@ -30,7 +30,10 @@ Role = Literal["proposer", "aggregator"]
 
 
 class RunStarted(TypedDict):
-    """A run began or went on; `layers` maps each layer's name to its proposers' ids."""
+    """A run began, or went on after its first layer (`resumed`); `layers` maps names to proposers' ids.
+
+    A run that goes on counts its seconds anew.
+    """
 
     type: Literal["run.started"]
     name: str
@@ -72,7 +75,10 @@ class CallRetried(TypedDict):
 
 
 class CallFinished(TypedDict):
-    """A call gave a proposal or the answer; with a checkpointer a proposal is committed by now."""
+    """A call gave a proposal or the answer; with a checkpointer a proposal is committed by now.
+
+    A proposal restored from a checkpoint comes without a `call.started` before it.
+    """
 
     type: Literal["call.finished"]
     id: str

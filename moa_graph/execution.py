@@ -12,7 +12,14 @@ from langgraph.config import get_stream_writer
 from langgraph.types import Overwrite
 
 from moa_graph.budget import Budget
-from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded, QuorumNotMet, RunError
+from moa_graph.errors import (
+    AggregatorFailed,
+    BudgetExceeded,
+    DeadlineExceeded,
+    MoAError,
+    QuorumNotMet,
+    RunError,
+)
 from moa_graph.events import Emit
 from moa_graph.models.pool import ModelPool
 from moa_graph.prompts import new_nonce
@@ -128,8 +135,12 @@ def _with_reasons(message: str, records: Sequence[Proposal]) -> str:
 async def enter(spec: MoASpec, pool: ModelPool, state: MoAState, *, first: bool) -> Execution:
     """Join the run, or begin it: the first node to run in this process loads the models and starts the clock.
 
-    Raises ModelNotReady before any call when a slot cannot be used.
+    Raises ModelNotReady before any call when a slot cannot be used, MoAError when there is no message.
     """
+    if not state.get("messages"):
+        raise MoAError(
+            "there is nothing to answer", hint='Give at least one message: {"messages": [("user", "…")]}.'
+        )
     emit = get_stream_writer()
     # A new turn of a conversation starts with no proposals, and pays for itself alone.
     proposals = {} if first else dict(state.get("proposals") or {})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from moa_graph.errors import QuorumNotMet
@@ -13,7 +15,7 @@ from moa_graph.models.pool import ModelPool
 from moa_graph.node import Dispatch, Node
 from moa_graph.proposers import NoProposal, Proposer, Request
 from moa_graph.spec.schema import LayerSpec, MoASpec
-from moa_graph.state import MoAState, Proposal
+from moa_graph.state import MoAState, Proposal, references_from
 
 __all__ = ["LayerNode"]
 
@@ -52,7 +54,8 @@ class LayerNode(Node):
         request = execution.request(references, self.previous, self.layer.deadline)
         began = time.monotonic()
         records = await self._join(request, dispatch)
-        ok = self._joined(execution, records, time.monotonic() - began)
+        self._report(execution, records, time.monotonic() - began)
+        ok = len(references_from(records.values()))
         if ok < self.layer.quorum:
             message = f"layer {self.name}: {ok} of {len(records)} proposals, quorum {self.layer.quorum}"
             raise execution.failed(QuorumNotMet, message, list(records.values()))
@@ -60,51 +63,58 @@ class LayerNode(Node):
 
     async def _join(self, request: Request, dispatch: Dispatch[Proposal]) -> dict[str, Proposal]:
         """Wait for the proposers; once the quorum is there and the grace is over, cut the rest."""
-        futures = {self._start(proposer, request, dispatch): proposer for proposer in self.proposers}
+        futures = {
+            dispatch(proposer.id, partial(proposer.propose, request)): proposer.id
+            for proposer in self.proposers
+        }
         records: dict[str, Proposal] = {}
+        raised: list[BaseException] = []
         pending = set(futures)
         patience_ends: float | None = None
-        while pending:
-            timeout = None
-            if patience_ends is not None and not request.stop.done():
-                timeout = max(0.0, patience_ends - time.monotonic())
-            done, pending = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            for future in done:
-                records[futures[future].id] = _record(future, request)
-            ok = sum(record["status"] == "ok" for record in records.values())
-            if patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
-                patience_ends = time.monotonic() + self.layer.grace
-            if patience_ends is not None and time.monotonic() >= patience_ends and not request.stop.done():
-                request.stop.set_result(None)
+        try:
+            while pending:
+                timeout = None
+                if patience_ends is not None and not request.stop.done():
+                    timeout = max(0.0, patience_ends - time.monotonic())
+                done, pending = await asyncio.wait(
+                    pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                for future in done:
+                    error = future.exception()
+                    if error is not None and not isinstance(error, NoProposal):
+                        raised.append(error)  # an interrupt, or a store that failed: its siblings may finish
+                    else:
+                        records[futures[future]] = _collect(future, error, request)
+                ok = sum(record["status"] == "ok" for record in records.values())
+                if patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
+                    patience_ends = time.monotonic() + self.layer.grace
+                if patience_ends is not None and time.monotonic() >= patience_ends:
+                    request.end_all()
+        finally:
+            request.end_all()  # when this wait is cancelled, LangGraph's threads do not hear of it
+        if raised:
+            raise raised[0]
         return {proposer.id: records[proposer.id] for proposer in self.proposers}
 
-    def _start(
-        self, proposer: Proposer, request: Request, dispatch: Dispatch[Proposal]
-    ) -> asyncio.Future[Proposal]:
-        return dispatch(proposer.id, lambda: proposer.propose(request))
-
-    def _joined(self, execution: Execution, records: dict[str, Proposal], seconds: float) -> int:
-        statuses = [record["status"] for record in records.values()]
-        ok = statuses.count("ok")
+    def _report(self, execution: Execution, records: dict[str, Proposal], seconds: float) -> None:
+        statuses = Counter(record["status"] for record in records.values())
         execution.emit(
             {
                 "type": "layer.joined",
                 "layer": self.name,
-                "ok": ok,
-                "failed": statuses.count("failed"),
-                "cut": statuses.count("cut"),
+                "ok": statuses["ok"],
+                "failed": statuses["failed"],
+                "cut": statuses["cut"],
                 "seconds": round(seconds, 4),
             }
         )
-        return ok
 
 
-def _record(future: asyncio.Future[Proposal], request: Request) -> Proposal:
+def _collect(future: asyncio.Future[Proposal], none: NoProposal | None, request: Request) -> Proposal:
     """Return the record of a call that has ended, and report it: LangGraph has committed it by now."""
-    error = future.exception()
-    if isinstance(error, NoProposal):
-        proposal, event = error.proposal, "call.failed"
-    else:
-        proposal, event = future.result(), "call.finished"
+    proposal = none.proposal if none else future.result()
+    event = "call.failed" if none else "call.finished"
+    if proposal["id"] not in request.budget.ran:
+        request.budget.book(proposal)
     request.emit({"type": event, "id": proposal["id"], "role": "proposer", "proposal": proposal})
     return proposal

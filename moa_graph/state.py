@@ -96,8 +96,15 @@ class Reference(TypedDict):
 def merge_proposals(
     old: Mapping[str, Proposal] | None, new: Mapping[str, Proposal] | None
 ) -> dict[str, Proposal]:
-    """Merge new records into old ones; the place of a record that is replaced stays."""
-    return {**(old or {}), **(new or {})}
+    """Merge new records into old ones, field by field; the place of a record stays.
+
+    So a person edits a proposal by `update_state(config, {"proposals": {"draft/a": {"text": "…"}}})`.
+    """
+    merged = dict(old or {})
+    for id_, record in (new or {}).items():
+        before = merged.get(id_)
+        merged[id_] = {**before, **record} if before else record
+    return merged
 
 
 def references_from(proposals: Iterable[Proposal]) -> list[Reference]:
@@ -116,7 +123,11 @@ class MoAInput(TypedDict):
 
 
 class MoAOutput(TypedDict):
-    """What a run gives: the conversation with the answer, every proposal, the status."""
+    """What a run gives: the conversation with the answer, every proposal, the status.
+
+    `status` is that of the last step that ended: until the first layer of a new turn has joined, a
+    thread shows the turn before, and a run that raised an error is "running" until somebody resumes it.
+    """
 
     messages: Annotated[list[AnyMessage], add_messages]
     proposals: Annotated[dict[str, Proposal], merge_proposals]

@@ -12,7 +12,7 @@ from moa_graph.spec.schema import PriceSpec
 __all__ = ["Usage", "add_usage", "cost_of", "estimate_tokens", "total_cost"]
 
 _CHARS_PER_TOKEN = 4
-"""A rule of thumb for English text; used only where a provider reports nothing."""
+"""A rule of thumb for English text; used before a request, and where a provider reports nothing."""
 
 
 class Usage(TypedDict):
@@ -24,8 +24,9 @@ class Usage(TypedDict):
 
 
 def estimate_tokens(text: str) -> int:
-    """Return a rough number of tokens of a text: one per four characters, rounded up."""
-    return -(-len(text) // _CHARS_PER_TOKEN)
+    """Return a rough number of tokens: one per four ASCII characters, rounded up, one per other character."""
+    ascii_chars = len(text.encode("ascii", "ignore"))
+    return -(-ascii_chars // _CHARS_PER_TOKEN) + len(text) - ascii_chars
 
 
 def add_usage(usages: Iterable[Usage | None]) -> Usage:
@@ -50,7 +51,7 @@ def cost_of(usage: Usage | None, price: PriceSpec | None) -> float | None:
 def total_cost(records: Iterable[Mapping[str, object]]) -> float | None:
     """Add up the `cost` of records; None as soon as a record with a `usage` has an unknown cost.
 
-    Records without usage (a refused connection, say) add nothing: no provider reported anything to pay.
+    Records without usage add nothing: their requests were refused, or never arrived.
     """
     total = 0.0
     for record in records:

@@ -64,10 +64,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry at once."""
-    try:
-        call = importlib.import_module("moa_graph.proposers.call")
-    except ImportError:
-        return
+    call = importlib.import_module("moa_graph.proposers.call")
     monkeypatch.setattr(call, "BACKOFF_BASE", 0.0)
 
 

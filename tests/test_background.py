@@ -26,11 +26,21 @@ async def test_it_works_inside_a_running_loop() -> None:
     assert background.run(read_flag()) == "unset"
 
 
-async def test_it_works_from_the_background_loop_itself() -> None:
+def test_on_the_background_loop_itself_it_is_refused_instead_of_waiting_for_ever() -> None:
     async def nested() -> str:
         return background.run(read_flag())
 
-    assert background.run(nested()) == "unset"
+    with pytest.raises(RuntimeError, match="use ainvoke"):
+        background.run(nested())
+
+
+def test_a_task_that_exits_does_not_end_the_loop_for_the_others() -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        background.run(leave())
+    assert background.run(read_flag()) == "unset"
 
 
 def test_many_threads_share_one_loop() -> None:

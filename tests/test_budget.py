@@ -33,6 +33,13 @@ def test_what_an_earlier_process_paid_counts() -> None:
         budget.reserve(0.0)
 
 
+def test_a_restored_call_can_be_booked_later() -> None:
+    budget = Budget(LimitsSpec(max_calls=2))
+    budget.book({"attempts": 2, "cost": 0.5})
+    with pytest.raises(BudgetSpent):
+        budget.reserve(0.0)
+
+
 def test_deadline_is_counted_from_the_start() -> None:
     budget = Budget(LimitsSpec(deadline=100))
     assert not budget.expired

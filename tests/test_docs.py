@@ -46,7 +46,7 @@ TIME = re.compile(r"\d+(\.\d+)? ?(ms|s)\b")
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\((?P<target>[^)\s]+)\)")
 
 
-@named("gpt-4o(-mini)?", "qwen3-32b")
+@named("gpt-4o(?:-mini)?", "qwen3-32b")
 def real_name(call: Call) -> Reply:
     """Answer for the real models that the documentation names."""
     return behave(call, "ok")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
+from langchain_core.messages import ChatMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
 
-from moa_graph.errors import BudgetExceeded, DeadlineExceeded, QuorumNotMet
+from moa_graph.errors import BudgetExceeded, DeadlineExceeded, MoAError, QuorumNotMet
 from tests.fakes.mixture import mixture
 from tests.fakes.models import ScriptedChatModel as Model
 
@@ -288,3 +292,89 @@ async def test_with_every_proposal_dropped_the_next_layer_is_not_run() -> None:
     with pytest.raises(QuorumNotMet, match="layer two: layer one left no proposal"):
         await compiled.ainvoke(None, config)
     assert second.calls == []
+
+
+async def test_a_partial_edit_keeps_the_rest_of_the_record() -> None:
+    final = Model("answer")
+    compiled = mixture({"draft": {"a": Model("A")}}, {"z": final}).compile(
+        checkpointer=InMemorySaver(), interrupt_before=["aggregator"]
+    )
+    config: Any = {"configurable": {"thread_id": "t"}}
+    await compiled.ainvoke(QUESTION, config)
+    await compiled.aupdate_state(config, {"proposals": {"draft/a": {"text": "mine", "edited": True}}})
+    state = await compiled.ainvoke(None, config)
+    assert final.calls[0][0].text.endswith("1. mine")
+    assert (state["proposals"]["draft/a"]["status"], state["proposals"]["draft/a"]["attempts"]) == ("ok", 1)
+
+
+async def test_restored_proposals_count_against_the_limits_of_the_run_that_goes_on() -> None:
+    flaky = Model(ValueError("down"), "back")
+    graph = mixture(
+        {"draft": {"a": Model("A"), "b": Model("B"), "flaky": flaky}},
+        {"z": Model()},
+        layer={"draft": {"quorum": 3}},
+        limits={"max_calls": 3},
+    )
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(QuorumNotMet):
+        await compiled.ainvoke(QUESTION, config)
+    with pytest.raises(BudgetExceeded, match="max_calls = 3"):
+        await compiled.ainvoke(None, config)
+
+
+async def test_an_interrupt_inside_a_proposer_surfaces_and_its_siblings_finish() -> None:
+    def ask(_: Any) -> str:
+        return str(interrupt("approve?"))
+
+    sibling = Model("A")
+    graph = mixture({"draft": {"asking": Model(ask), "a": sibling}}, {"z": Model("answer")})
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    state = await compiled.ainvoke(QUESTION, config)
+    assert [found.value for found in state["__interrupt__"]] == ["approve?"]
+    state = await compiled.ainvoke(Command(resume="yes"), config)
+    assert state["proposals"]["draft/asking"]["text"] == "yes"
+    assert len(sibling.calls) == 1
+
+
+@pytest.mark.parametrize("value", [{}, {"messages": []}])
+async def test_without_a_message_nothing_is_called(value: Any) -> None:
+    model = Model("A")
+    with pytest.raises(MoAError, match="nothing to answer"):
+        await mixture({"draft": {"a": model}}, {"z": Model()}).compile().ainvoke(value)
+    assert model.calls == []
+
+
+def test_ctrl_c_in_invoke_ends_the_calls_at_once() -> None:
+    async def interrupted() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    slow = Model(wait=interrupted)
+    graph = mixture({"draft": {"slow": slow}}, {"z": Model()}).compile()
+    with pytest.raises(KeyboardInterrupt):
+        graph.invoke(QUESTION)
+    assert slow.cancelled == 1
+
+
+async def test_a_picture_is_not_counted_as_text_in_the_reservation() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 2_000_000}}
+    graph = mixture(
+        {},
+        {"z": Model("A cat.")},
+        slots={"z": {"price": {"input": 1.8, "output": 1.8}}},
+        limits={"max_cost": 0.05},
+    )
+    content = [{"type": "text", "text": "What is this?"}, picture, "Say it."]
+    state = await graph.compile().ainvoke({"messages": [HumanMessage(content)]})
+    assert state["messages"][-1].text == "A cat."
+
+
+async def test_a_model_that_returns_something_else_than_an_ai_message_is_malformed() -> None:
+    class Odd(Model):
+        async def ainvoke(self, *_: Any, **__: Any) -> Any:
+            return ChatMessage("hm", role="oracle")
+
+    with pytest.raises(QuorumNotMet, match="draft/odd: malformed: the model returned ChatMessage"):
+        await run(mixture({"draft": {"odd": Odd()}}, {"z": Model()}))

@@ -36,5 +36,6 @@ def test_total_cost_is_unknown_as_soon_as_a_paid_call_has_no_price() -> None:
     assert total_cost([{"cost": 0.5, "usage": REPORTED}, {"cost": None, "usage": REPORTED}]) is None
 
 
-def test_estimate_is_one_token_per_four_characters_rounded_up() -> None:
+def test_estimate_is_one_token_per_four_characters_rounded_up_and_one_per_other_character() -> None:
     assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde")] == [0, 1, 1, 2]
+    assert estimate_tokens("天空为什么是蓝的?") == 9

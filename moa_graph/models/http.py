@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import io
+import os
 import ssl
 import threading
 import zlib
@@ -24,6 +26,7 @@ __all__ = ["MAX_RESPONSE_BYTES", "AiohttpTransport", "client_for"]
 MAX_RESPONSE_BYTES = 32 * 2**20
 """The most that one response may have after decompression."""
 _MAX_CONNECTIONS = 4096
+_LONG_BODY = 2**20
 _KEEPALIVE_SECONDS = 4.0
 """Less than the 5 s after which common model servers close an idle connection."""
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
@@ -67,13 +70,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             (name, value) for name, value in request.headers.multi_items() if name != "accept-encoding"
         ]
         headers.append(("accept-encoding", "identity"))
+        body = await request.aread()
         session = await _sessions.get(self)
         with _httpx2_errors(request):
             response = await session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
                 headers=headers,
-                data=await request.aread() or None,
+                # aiohttp warns of long bodies that are not streams: it would send them in one piece.
+                data=io.BytesIO(body) if len(body) > _LONG_BODY else body or None,
                 allow_redirects=False,
                 proxy=self._proxy,
                 ssl=_tls() if request.url.scheme == "https" else True,
@@ -164,6 +169,7 @@ class _Sessions:
     """
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._open: dict[
             tuple[AiohttpTransport, asyncio.AbstractEventLoop],
@@ -210,6 +216,8 @@ class _Sessions:
 
     def close_all(self) -> None:
         """Close what is open on loops that still run in other threads when the process ends."""
+        if os.getpid() != self._pid:
+            return  # a forked child: loops and connections are its parent's
         for (_, loop), (_, keeper) in list(self._open.items()):
             if loop.is_running():
                 future = asyncio.run_coroutine_threadsafe(keeper.aclose(), loop)

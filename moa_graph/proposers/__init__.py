@@ -34,7 +34,7 @@ class Request:
     """Hold what one call needs to know: the conversation, what it may see, and how long it may take.
 
     `minimum` is the number of references below which a prompt that is too long is given up. `deadline`
-    is a `time.monotonic()` time. Whoever holds `stop` ends all calls that share it by setting a result.
+    is a `time.monotonic()` time. All calls that share a request end when `stop` has a result.
     """
 
     messages: Sequence[BaseMessage]
@@ -50,6 +50,11 @@ class Request:
     def remaining(self) -> float:
         """Return the seconds left until the deadline, never negative."""
         return max(0.0, self.deadline - time.monotonic())
+
+    def end_all(self) -> None:
+        """Cut all calls that are still under way."""
+        if not self.stop.done():
+            self.stop.set_result(None)
 
 
 class Proposer(Protocol):

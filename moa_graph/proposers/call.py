@@ -13,8 +13,10 @@ from typing import Any, Literal, NamedTuple
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
+from langgraph.errors import GraphBubbleUp
 
 from moa_graph.budget import BudgetSpent
+from moa_graph.models.failures import ModelOutputError
 from moa_graph.models.pool import ModelPool
 from moa_graph.prompts import compose
 from moa_graph.proposers import NoProposal, Request
@@ -27,10 +29,10 @@ from moa_graph.proposers.outcomes import (
     read_text,
     retry_after,
 )
+from moa_graph.proposers.spending import Spending
 from moa_graph.proposers.watch import TokenWatch
 from moa_graph.spec.schema import Member
 from moa_graph.state import Failure, Proposal, Reference
-from moa_graph.usage import Usage, add_usage, cost_of, estimate_tokens
 
 __all__ = ["ModelCaller", "Reply"]
 
@@ -38,9 +40,10 @@ BACKOFF_BASE = 0.5
 """Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
 BACKOFF_CAP = 20.0
 CANCEL_GRACE = 0.5
-"""Seconds that a cancelled call gets to close its connection before it is left behind."""
+"""Seconds that a cancelled call gets to close its connection before it is left behind.
 
-MessagePlacement = Literal["system", "user"]
+A model that ignores cancellation keeps its place in `limits.max_concurrency` until it ends.
+"""
 
 
 class Reply(NamedTuple):
@@ -58,7 +61,7 @@ class ModelCaller:
     member: Member
     role: Literal["proposer", "aggregator"]
     pool: ModelPool
-    placement: MessagePlacement
+    placement: Literal["system", "user"]
     max_output_chars: int
 
     @property
@@ -121,8 +124,12 @@ class _Call:
         self.member = caller.member
         self.references: list[Reference] = list(request.references)
         self.started = time.monotonic()
-        self.attempts = 0
-        self.usages: list[Usage] = []
+        slot = caller.pool.spec.models[caller.member.model]
+        self.spending = Spending(
+            request.budget,
+            caller.pool.price(caller.member.model),
+            caller.member.max_tokens or slot.max_tokens,
+        )
         self.warnings: list[str] = []
         self.watch = TokenWatch(caller.max_output_chars)
         self.actual_model: str | None = None
@@ -130,6 +137,7 @@ class _Call:
     async def run(self) -> Reply:
         """Try until an attempt succeeds, or until another one is of no use."""
         caller, request = self.caller, self.request
+        request.budget.ran.add(caller.id)
         request.emit(
             {"type": "call.started", "id": caller.id, "role": caller.role, "model": caller.requested_model}
         )
@@ -149,7 +157,7 @@ class _Call:
                     "type": "call.retried",
                     "id": caller.id,
                     "role": caller.role,
-                    "attempt": self.attempts,
+                    "attempt": self.spending.attempts,
                     "wait": wait,
                     "failure": outcome,
                 }
@@ -162,38 +170,53 @@ class _Call:
 
     async def _attempt(self) -> tuple[AIMessage | Failure, Text, float | None]:
         """Send one request; return the message or the failure, the text so far, any Retry-After seconds."""
-        request, member = self.request, self.member
+        request, spending = self.request, self.spending
         prompt = compose(
             request.messages,
             self.references,
             placement=self.caller.placement,
-            system=member.system,
+            system=self.member.system,
             nonce=request.nonce,
         )
         async with request.budget.concurrency:
-            self.watch = TokenWatch(self.caller.max_output_chars)
+            watch = self.watch = TokenWatch(self.caller.max_output_chars)
             try:
-                reserved = self._reserve(prompt)
+                spending.reserve(prompt)
             except BudgetSpent as spent:
-                return failure("budget", str(spent)), self.watch.text(), None
-            actual = reserved  # what is cut off in mid-answer may be billed in full
+                return failure("budget", str(spent)), watch.text(), None
             try:
-                async with asyncio.timeout(min(member.timeout, request.remaining)) as clock:
-                    self.watch.on_excess = _stopper(clock)
-                    message = await self.caller.model().ainvoke(prompt, self._config())
-                usage = self._usage(message, prompt)
-                actual = self._cost(usage) or 0.0
+                message = await self._answer(prompt)
             except TimeoutError as error:
-                return self._timed_out(error), self.watch.text(), None
+                self._cut_short()
+                return self._timed_out(error), watch.text(), None
+            except asyncio.CancelledError:
+                self._cut_short()
+                raise
+            except GraphBubbleUp:  # an interrupt inside a model of the host: LangGraph's business
+                spending.refund()
+                raise
             except Exception as error:  # noqa: BLE001 - whatever a model raises becomes a record
-                actual = reserved if self.watch.first_token_seconds is not None else 0.0
-                return self._redacted(judge_error(error)), self.watch.text(), retry_after(error)
-            finally:
-                request.budget.settle(reserved, actual)
-        return self._judge(message, usage)
+                if watch.first_token_seconds is None:
+                    spending.refund()
+                else:
+                    self._cut_short()
+                return self._redacted(judge_error(error)), watch.text(), retry_after(error)
+            spending.settle(message)
+        return self._judge(message)
 
-    def _judge(self, message: AIMessage, usage: Usage) -> tuple[AIMessage | Failure, Text, float | None]:
-        self.usages.append(usage)
+    async def _answer(self, prompt: Sequence[BaseMessage]) -> AIMessage:
+        async with asyncio.timeout(min(self.member.timeout, self.request.remaining)) as clock:
+            self.watch.on_excess = _stopper(clock)
+            message = await self.caller.model().ainvoke(prompt, self._config())
+        if not isinstance(message, AIMessage):
+            raise ModelOutputError(f"the model returned {type(message).__name__} instead of an AIMessage")
+        return message
+
+    def _cut_short(self) -> None:
+        self.spending.cut_short(self.watch.text().text)
+        self.warnings.append("a request ended before its tokens were reported; they are estimated")
+
+    def _judge(self, message: AIMessage) -> tuple[AIMessage | Failure, Text, float | None]:
         metadata = message.response_metadata
         self.actual_model = metadata.get("model_name") or metadata.get("model")
         text = read_text(message)
@@ -214,37 +237,6 @@ class _Call:
             "run_name": self.caller.id,
         }
         return merge_configs(ensure_config(), extra)
-
-    def _reserve(self, prompt: Sequence[BaseMessage]) -> float:
-        """Book the request with the run's budget at the most it may cost; count it as sent."""
-        slot = self.caller.pool.spec.models[self.member.model]
-        most: Usage = {
-            "input_tokens": _prompt_tokens(prompt),
-            "output_tokens": self.member.max_tokens or slot.max_tokens or 0,
-            "source": "estimated",
-        }
-        reserved = self._cost(most) or 0.0
-        self.request.budget.reserve(reserved)
-        self.attempts += 1
-        return reserved
-
-    def _cost(self, usage: Usage | None) -> float | None:
-        return cost_of(usage, self.caller.pool.price(self.member.model))
-
-    def _usage(self, message: AIMessage, prompt: Sequence[BaseMessage]) -> Usage:
-        reported = message.usage_metadata
-        if reported is not None and reported["input_tokens"] >= 0 and reported["output_tokens"] >= 0:
-            return {
-                "input_tokens": reported["input_tokens"],
-                "output_tokens": reported["output_tokens"],
-                "source": "provider",
-            }
-        written = read_text(message)
-        return {
-            "input_tokens": _prompt_tokens(prompt),
-            "output_tokens": estimate_tokens(written.text + written.reasoning),
-            "source": "estimated",
-        }
 
     def _too_long(self) -> Failure:
         limit = self.caller.max_output_chars
@@ -275,7 +267,6 @@ class _Call:
         return {**why, "message": self.caller.pool.redact(why["message"])}
 
     def _record(self, status: Literal["ok", "failed", "cut"], text: Text, why: Failure | None) -> Proposal:
-        usage = add_usage(self.usages) if self.usages else None
         actual, _ = clean(str(self.actual_model)) if self.actual_model else (None, False)
         return {
             "id": self.caller.id,
@@ -287,9 +278,9 @@ class _Call:
             "failure": why,
             "requested_model": self.caller.requested_model,
             "actual_model": actual,
-            "attempts": self.attempts,
-            "usage": usage,
-            "cost": self._cost(usage),
+            "attempts": self.spending.attempts,
+            "usage": self.spending.usage,
+            "cost": self.spending.cost,
             "seconds": round(time.monotonic() - self.started, 4),
             "first_token_seconds": self.watch.first_token_seconds,
             "edited": False,
@@ -315,11 +306,3 @@ def _retrieve(work: asyncio.Future[Reply]) -> None:
     """Look at the outcome of a call that may have been left behind: asyncio logs those nobody looked at."""
     if not work.cancelled():
         work.exception()
-
-
-def _prompt_tokens(prompt: Sequence[BaseMessage]) -> int:
-    return estimate_tokens("".join(_flat(message.content) for message in prompt))
-
-
-def _flat(content: Any) -> str:
-    return content if isinstance(content, str) else str(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -181,12 +182,13 @@ def retry_after(error: BaseException) -> float | None:
         if value is None:
             continue
         try:
-            return max(0.0, float(value) * unit)
+            seconds = float(value) * unit
+            return max(0.0, seconds) if math.isfinite(seconds) else None
         except ValueError:
             pass
         try:
             return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return None
 

@@ -218,6 +218,30 @@ async def test_wrong_usage_costs_no_answer_and_is_estimated(
     assert record["usage"]["output_tokens"] == -(-len(record["text"]) // 4)
 
 
+async def test_what_a_broken_stream_had_written_is_counted_by_estimate(server: FakeOpenAI) -> None:
+    record = await fault(server, "cut-dirty", stream=True, slot={"price": {"input": 1, "output": 1}})
+    assert record["text"]
+    assert record["usage"]["source"] == "estimated"
+    assert record["usage"]["output_tokens"] > 0
+    assert record["cost"] > 0
+    assert "estimated" in record["warnings"][0]
+
+
+async def test_a_timed_out_request_counts_by_estimate_and_a_refused_one_not_at_all(
+    server: FakeOpenAI,
+) -> None:
+    record = await fault(server, "hang", defaults={"timeout": 0.1, "attempts": 1})
+    assert record["usage"]["source"] == "estimated"
+    server.reset()
+    assert (await fault(server, "500"))["usage"] is None
+
+
+async def test_a_prompt_of_several_megabytes_is_sent(server: FakeOpenAI) -> None:
+    graph = build_graph(moa_spec(server.base_url, [], "ok@z")).compile()
+    state = await graph.ainvoke({"messages": [("user", "word " * 500_000)]})
+    assert state["status"] == "answered"
+
+
 async def test_nul_and_lone_surrogates_are_replaced_and_said(server: FakeOpenAI) -> None:
     state = await ask(server, ["nul"])
     [record] = state["proposals"].values()

@@ -111,6 +111,8 @@ def test_a_message_is_one_line_of_bounded_length_without_nul() -> None:
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:37 +99999999999999999999"}, None),
         ({}, None),
     ],
 )
