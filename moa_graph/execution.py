@@ -146,7 +146,8 @@ async def enter(spec: MoASpec, pool: ModelPool, state: MoAState, *, first: bool)
     proposals = {} if first else dict(state.get("proposals") or {})
     budget: Budget | None = state.get("budget")
     if budget is None:
-        await asyncio.to_thread(pool.load)
+        if not pool.loaded:
+            await asyncio.to_thread(pool.load)  # importing a provider takes a second
         budget = Budget(spec.limits, paid=proposals.values())
         emit(
             {

@@ -66,17 +66,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; raise httpx2's exceptions, and ModelOutputError for a body that is too long."""
-        headers = [
-            (name, value) for name, value in request.headers.multi_items() if name != "accept-encoding"
-        ]
-        headers.append(("accept-encoding", "identity"))
         body = await request.aread()
         session = await _sessions.get(self)
         with _httpx2_errors(request):
             response = await session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
-                headers=headers,
+                headers=_headers(request),
                 # aiohttp warns of long bodies that are not streams: it would send them in one piece.
                 data=io.BytesIO(body) if len(body) > _LONG_BODY else body or None,
                 allow_redirects=False,
@@ -99,6 +95,11 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close this loop's connections; the transport can be used again."""
         await _sessions.close(self)
+
+
+def _headers(request: httpx2.Request) -> list[tuple[str, str]]:
+    kept = [(name, value) for name, value in request.headers.multi_items() if name != "accept-encoding"]
+    return [*kept, ("accept-encoding", "identity")]
 
 
 class _Body(httpx2.AsyncByteStream):

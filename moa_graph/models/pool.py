@@ -37,15 +37,20 @@ class ModelPool:
         self._models: dict[tuple[str, float | None, int | None], BaseChatModel] = {}
         self._secrets: tuple[str, ...] = ()
 
+    @property
+    def loaded(self) -> bool:
+        """Tell whether every model has been built."""
+        return self._loaded
+
     def problems(self) -> list[str]:
         """Return what is missing before a run can start, each as a sentence that says how to mend it."""
         return [problem for slot in self._used() for problem in self._problems_of(slot)]
 
     def load(self) -> None:
         """Build every model that the spec uses; raise ModelNotReady naming all that is missing at once."""
-        if self._loaded:
-            return
         with self._lock:
+            if self._loaded:
+                return
             problems = self.problems()
             if problems:
                 raise ModelNotReady("\n".join(problems), hint="Nothing was called.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from langchain_core.messages import BaseMessage
 
 from moa_graph.budget import Budget
 from moa_graph.events import Emit
+from moa_graph.prompts import compose
 from moa_graph.state import Proposal, Reference
 
 __all__ = ["NoProposal", "Proposer", "Request"]
@@ -45,11 +46,23 @@ class Request:
     emit: Emit
     deadline: float
     stop: asyncio.Future[None]
+    _composed: dict[tuple[str | None, ...], list[BaseMessage]] = field(default_factory=dict, repr=False)
 
     @property
     def remaining(self) -> float:
         """Return the seconds left until the deadline, never negative."""
         return max(0.0, self.deadline - time.monotonic())
+
+    def prompt(
+        self, references: Sequence[Reference], placement: Literal["system", "user"], system: str | None
+    ) -> list[BaseMessage]:
+        """Return the messages for a call; calls that see the same share the text, which can be long."""
+        key = (placement, system, *(reference["id"] for reference in references))
+        if key not in self._composed:
+            self._composed[key] = compose(
+                self.messages, references, placement=placement, system=system, nonce=self.nonce
+            )
+        return list(self._composed[key])
 
     def end_all(self) -> None:
         """Cut all calls that are still under way."""

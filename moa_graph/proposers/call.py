@@ -18,7 +18,6 @@ from langgraph.errors import GraphBubbleUp
 from moa_graph.budget import BudgetSpent
 from moa_graph.models.failures import ModelOutputError
 from moa_graph.models.pool import ModelPool
-from moa_graph.prompts import compose
 from moa_graph.proposers import NoProposal, Request
 from moa_graph.proposers.outcomes import (
     Text,
@@ -171,13 +170,7 @@ class _Call:
     async def _attempt(self) -> tuple[AIMessage | Failure, Text, float | None]:
         """Send one request; return the message or the failure, the text so far, any Retry-After seconds."""
         request, spending = self.request, self.spending
-        prompt = compose(
-            request.messages,
-            self.references,
-            placement=self.caller.placement,
-            system=self.member.system,
-            nonce=request.nonce,
-        )
+        prompt = request.prompt(self.references, self.caller.placement, self.member.system)
         async with request.budget.concurrency:
             watch = self.watch = TokenWatch(self.caller.max_output_chars)
             try:
