@@ -20,7 +20,17 @@ from tests.fakes.process import server_process
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
-SCENARIOS = ("latency", "load", "memory", "memory:measure_bare", "first_token", "synchronous", "startup")
+SCENARIOS = (
+    "faults",
+    "hostile",
+    "latency",
+    "load",
+    "memory",
+    "memory:measure_bare",
+    "first_token",
+    "synchronous",
+    "startup",
+)
 TIME_LIMIT = 200.0
 QUIET = 0.5
 """The load of a machine that does nothing else."""
@@ -68,7 +78,7 @@ def main() -> None:
 
 def measured(name: str) -> list[Figure]:
     """Return a scenario's rows."""
-    with server_process(keep=name == "first_token") as server:
+    with server_process(keep=name in {"faults", "first_token"}) as server:
         command = [sys.executable, "-m", "bench.scenario", name, str(server.port)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LANGSMITH_")}
         done = subprocess.run(
