@@ -10,6 +10,7 @@ from bench.figures import Figure
 from moa_graph.errors import MoAError, QuorumNotMet
 from moa_graph.graph import build_graph
 from moa_graph.proposers import call
+from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.process import ServerProcess
 from tests.fakes.specs import moa_spec
 from tests.proposers.test_call import FAULTS, STREAMED
@@ -20,14 +21,17 @@ ONCE = ("400", "401", "403", "404", "422", "quota")
 ATTEMPTS = 3
 
 
-async def measure(server: ServerProcess) -> list[Figure]:
-    """Measure the rows of the design that speak of failures."""
+async def measure(_: ServerProcess) -> list[Figure]:
+    """Measure what is promised about failures; the server is in this process, to read what it received."""
+    with FakeOpenAI.in_thread() as server:
+        return await _measure(server)
+
+
+async def _measure(server: FakeOpenAI) -> list[Figure]:
     call.BACKOFF_BASE = 0.0  # requests are counted here, not the waits between them
     classified, reached, most, once = 0, 0, 0, 0
-    for behaviour, stream in [
-        *((name, False) for name in FAULTS),
-        *((name, True) for name in FAULTS | STREAMED),
-    ]:
+    whole, streamed = [(name, False) for name in FAULTS], [(name, True) for name in FAULTS | STREAMED]
+    for behaviour, stream in [*whole, *streamed]:
         expected = (FAULTS | STREAMED if stream else FAULTS)[behaviour][0]
         record, prompt, requests = await _fault(server, behaviour, stream=stream)
         classified += record["failure"]["kind"] == expected
@@ -70,7 +74,7 @@ def _row(what: str, value: float, goal: float, shown: str, unit: str = "") -> Fi
     return Figure(what, shown, f"≤ {goal:g}{unit}", value <= goal)
 
 
-async def _fault(server: ServerProcess, behaviour: str, *, stream: bool) -> tuple[Any, str, int]:
+async def _fault(server: FakeOpenAI, behaviour: str, *, stream: bool) -> tuple[Any, str, int]:
     """Run a faulty proposer beside a sound one; return its record, the aggregator's prompt, the requests."""
     server.reset()
     graph = build_graph(moa_spec(server.base_url, [[behaviour, "ok@sound"]], "ok@z")).compile()
@@ -80,13 +84,12 @@ async def _fault(server: ServerProcess, behaviour: str, *, stream: bool) -> tupl
             state = value if mode == "values" else state
     else:
         state = await graph.ainvoke(QUESTION)
-    requests = server.stats(with_requests=True)["requests"]
-    prompt = next(request for request in requests if request["model"] == "ok@z")["messages"][0]["content"]
+    prompt = server.of("ok@z")[0].messages[0]["content"]
     record = next(iter(state["proposals"].values()))
-    return record, prompt, sum(request["model"] == behaviour for request in requests)
+    return record, prompt, server.count(behaviour)
 
 
-async def _late(server: ServerProcess, behaviour: str, stream: bool) -> float:
+async def _late(server: FakeOpenAI, behaviour: str, stream: bool) -> float:
     """Return the seconds until a run with such a proposer, which its quorum needs, has ended."""
     layer = {"name": "draft", "proposers": [behaviour, "ok"], "quorum": 2}
     graph = build_graph(moa_spec(server.base_url, [layer], "ok@z", limits={"deadline": DEADLINE})).compile()
@@ -105,7 +108,7 @@ async def _late(server: ServerProcess, behaviour: str, stream: bool) -> float:
     return time.monotonic() - began
 
 
-async def _quorum(server: ServerProcess) -> list[Figure]:
+async def _quorum(server: FakeOpenAI) -> list[Figure]:
     """Let k of 6 proposers fail at once, for each k that a quorum of 3 allows, then all."""
     answered, cut = 0, 0
     for failing in range(4):
@@ -122,7 +125,7 @@ async def _quorum(server: ServerProcess) -> list[Figure]:
         moa_spec(server.base_url, [[f"400@{number}" for number in range(6)]], "ok@z")
     ).compile()
     outcome = await asyncio.gather(graph.ainvoke(QUESTION), return_exceptions=True)
-    asked = sum(request["model"] == "ok@z" for request in server.stats(with_requests=True)["requests"])
+    asked = server.count("ok@z")
     typed = isinstance(outcome[0], QuorumNotMet) and asked == 0
     return [
         Figure(

@@ -78,7 +78,7 @@ def main() -> None:
 
 def measured(name: str) -> list[Figure]:
     """Return a scenario's rows."""
-    with server_process(keep=name in {"faults", "first_token"}) as server:
+    with server_process(keep=name == "first_token") as server:
         command = [sys.executable, "-m", "bench.scenario", name, str(server.port)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LANGSMITH_")}
         done = subprocess.run(
