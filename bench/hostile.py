@@ -21,7 +21,7 @@ async def measure(_: ServerProcess) -> list[Figure]:
             sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
         )
         printed, _error = await process.communicate()
-        _, took, grown = map(float, printed.split())
+        _faults, took, grown = map(float, printed.split())
         seconds, megabytes = max(seconds, took), max(megabytes, grown)
     shown = f"{seconds:.2f} s, {megabytes:.0f} MB (the worst of {len(HOSTILE)})"
     return [

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from moa_graph.errors import AggregatorFailed
-from moa_graph.execution import Execution, enter
+from moa_graph.execution import Execution, enter, totals
 from moa_graph.models.pool import ModelPool
 from moa_graph.node import Dispatch, Node
 from moa_graph.proposers import NoProposal
@@ -100,7 +100,7 @@ def _summary(execution: Execution, records: list[Proposal], slot: str) -> dict[s
     return {
         "name": execution.spec.name,
         "answered_by": slot,
-        **execution.totals(records),
+        **totals(records),
         "seconds": round(execution.budget.seconds, 4),
         "proposals": dict(statuses),
         "warnings": _warnings(records),

@@ -6,7 +6,7 @@ Read them with `graph.astream(..., stream_mode="custom")`; each is a dict with a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import TypedDict
 
@@ -129,4 +129,4 @@ Event = (
     | LayerJoined
     | RunFinished
 )
-Emit = Callable[[Any], None]
+Emit = Callable[[Event], None]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from langgraph.config import get_stream_writer
 from langgraph.types import Overwrite
+from typing_extensions import TypedDict
 
 from moa_graph.budget import Budget
 from moa_graph.errors import (
@@ -26,9 +27,9 @@ from moa_graph.prompts import new_nonce
 from moa_graph.proposers import Request
 from moa_graph.spec.schema import LayerSpec, MoASpec
 from moa_graph.state import MoAState, Proposal, Reference, references_from
-from moa_graph.usage import add_usage, total_cost
+from moa_graph.usage import Usage, add_usage, total_cost
 
-__all__ = ["Execution", "enter"]
+__all__ = ["Execution", "enter", "totals"]
 
 _HINTS: dict[type[RunError], str] = {
     QuorumNotMet: "Mend what failed, or lower the layer's quorum, and run again.",
@@ -87,15 +88,6 @@ class Execution:
                 update["proposals"] = Overwrite(records)
         return update
 
-    def totals(self, records: Iterable[Proposal]) -> dict[str, Any]:
-        """Return `usage`, `cost` and `calls` of records."""
-        paid = list(records)
-        return {
-            "usage": add_usage(record["usage"] for record in paid),
-            "cost": total_cost(paid),
-            "calls": sum(record["attempts"] for record in paid),
-        }
-
     def failed(self, error: type[RunError], message: str, records: Sequence[Proposal]) -> RunError:
         """Return the error that ends this run, after reporting it.
 
@@ -108,19 +100,36 @@ class Execution:
         elif "budget" in kinds:
             error = BudgetExceeded
         paid = [*self.proposals.values(), *records]
-        totals = self.totals(paid)
-        raised = error(_with_reasons(message, records), hint=_HINTS[error], proposals=paid, **totals)
+        sums = totals(paid)
+        raised = error(_with_reasons(message, records), hint=_HINTS[error], proposals=paid, **sums)
         self.emit(
             {
                 "type": "run.finished",
                 "status": "failed",
                 "answered_by": None,
-                **totals,
+                **sums,
                 "seconds": round(self.budget.seconds, 4),
                 "error": {"type": error.__name__, "message": raised.message, "hint": raised.hint},
             }
         )
         return raised
+
+
+class Totals(TypedDict):
+    """Add up records; `cost` is USD, None where unknown."""
+
+    usage: Usage
+    cost: float | None
+    calls: int
+
+
+def totals(records: Sequence[Proposal]) -> Totals:
+    """Return what the calls of records took together."""
+    return {
+        "usage": add_usage(record["usage"] for record in records),
+        "cost": total_cost(records),
+        "calls": sum(record["attempts"] for record in records),
+    }
 
 
 def _with_reasons(message: str, records: Sequence[Proposal]) -> str:

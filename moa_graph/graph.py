@@ -35,7 +35,7 @@ class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
         wide layer would wait for them. Parallel requests are bounded by the spec's `limits.max_concurrency`.
         """
         kwargs.setdefault("name", self.spec.name)
-        width = max((sum(1 for _ in layer.ids()) for layer in self.spec.layers), default=1)
+        width = max((layer.width for layer in self.spec.layers), default=1)
         return super().compile(*args, **kwargs).with_config(max_concurrency=width + _THREAD_HEADROOM)
 
 

@@ -46,7 +46,7 @@ class LayerNode(Node):
         execution.emit(
             {
                 "type": "layer.started",
-                "layer": self.name,
+                "layer": self.layer.name,
                 "proposers": [proposer.id for proposer in self.proposers],
                 "references": len(references),
             }
@@ -101,7 +101,7 @@ class LayerNode(Node):
         execution.emit(
             {
                 "type": "layer.joined",
-                "layer": self.name,
+                "layer": self.layer.name,
                 "ok": statuses["ok"],
                 "failed": statuses["failed"],
                 "cut": statuses["cut"],
@@ -113,8 +113,11 @@ class LayerNode(Node):
 def _collect(future: asyncio.Future[Proposal], none: NoProposal | None, request: Request) -> Proposal:
     """Return the record of a call that has ended, and report it: LangGraph has committed it by now."""
     proposal = none.proposal if none else future.result()
-    event = "call.failed" if none else "call.finished"
-    if proposal["id"] not in request.budget.ran:
+    id_ = proposal["id"]
+    if id_ not in request.budget.ran:
         request.budget.book(proposal)
-    request.emit({"type": event, "id": proposal["id"], "role": "proposer", "proposal": proposal})
+    if none:
+        request.emit({"type": "call.failed", "id": id_, "role": "proposer", "proposal": proposal})
+    else:
+        request.emit({"type": "call.finished", "id": id_, "role": "proposer", "proposal": proposal})
     return proposal

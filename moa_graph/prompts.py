@@ -42,14 +42,15 @@ def compose(
     *,
     placement: Literal["system", "user"] = "system",
     system: str | None = None,
-    nonce: str = "",
+    nonce: str | None = None,
 ) -> list[BaseMessage]:
     """Return the messages for one call; the input is not mutated.
 
     `system` (a proposer's own instruction) is added to the system message. References are numbered
     from 1 without gaps. `placement="system"` is the paper's protocol (arXiv 2406.04692, Table 1);
     `placement="user"` leaves the system message alone and puts the references, between delimiters that
-    bear `nonce`, into the last user message, or into a new one when the last turn is not the user's.
+    bear `nonce` (by default a new one), into the last user message, or into a new one when the last turn
+    is not the user's.
     """
     prompt = list(messages)
     if system:
@@ -60,7 +61,7 @@ def compose(
     if placement == "system":
         numbered = "".join(f"\n{number}. {text}" for number, text in enumerate(texts, 1))
         return _extend_system(prompt, AGGREGATE_AND_SYNTHESIZE + _HEADER + numbered)
-    return _extend_user(prompt, _tail_block(texts, nonce))
+    return _extend_user(prompt, _tail_block(texts, nonce or new_nonce()))
 
 
 def _tail_block(texts: Sequence[str], nonce: str) -> str:

@@ -48,6 +48,7 @@ FailureKind = Literal[
 ]
 
 Status = Literal["running", "answered", "failed"]
+"""A graph writes the first two; a run that fails raises. Who keeps threads notes "failed" there."""
 
 
 class Failure(TypedDict):

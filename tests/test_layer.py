@@ -169,7 +169,7 @@ async def test_what_arrives_within_the_grace_is_kept() -> None:
 
 async def test_the_layers_deadline_ends_it_and_the_quorum_decides() -> None:
     graph = mixture(
-        {"draft": {"a": Model("A"), "slow": hanging()}}, {"z": Model()}, layer={"draft": {"deadline": 0.05}}
+        {"draft": {"a": Model("A"), "slow": hanging()}}, {"z": Model()}, layer={"draft": {"deadline": 0.3}}
     )
     state = await run(graph)
     late = state["proposals"]["draft/slow"]
@@ -181,7 +181,7 @@ async def test_the_layers_deadline_without_a_quorum_ends_the_run() -> None:
     graph = mixture(
         {"draft": {"a": Model("A"), "slow": hanging()}},
         {"z": Model()},
-        layer={"draft": {"deadline": 0.05, "quorum": 2}},
+        layer={"draft": {"deadline": 0.3, "quorum": 2}},
     )
     with pytest.raises(QuorumNotMet, match="draft/slow: deadline"):
         await run(graph)
@@ -192,9 +192,9 @@ async def test_the_runs_deadline_ends_with_its_own_error_and_keeps_the_proposals
         {"draft": {"a": Model("A"), "slow": hanging()}},
         {"z": Model()},
         layer={"draft": {"quorum": 2}},
-        limits={"deadline": 0.05},
+        limits={"deadline": 0.3},
     )
-    with pytest.raises(DeadlineExceeded, match=r"deadline of 0\.05 s passed") as raised:
+    with pytest.raises(DeadlineExceeded, match=r"deadline of 0\.3 s passed") as raised:
         await run(graph)
     assert raised.value.proposals[0]["text"] == "A"
 
@@ -378,3 +378,12 @@ async def test_a_model_that_returns_something_else_than_an_ai_message_is_malform
 
     with pytest.raises(QuorumNotMet, match="draft/odd: malformed: the model returned ChatMessage"):
         await run(mixture({"draft": {"odd": Odd()}}, {"z": Model()}))
+
+
+async def test_a_model_that_cancels_its_own_call_has_failed_and_not_the_run() -> None:
+    state = await run(
+        mixture({"draft": {"a": Model("A")}}, {"z": Model(asyncio.CancelledError()), "y": Model("Y")})
+    )
+    summary = state["messages"][-1].response_metadata["moa"]
+    assert summary["answered_by"] == "y"
+    assert summary["failed_aggregators"][0]["failure"]["message"] == "the model cancelled its own call"

@@ -107,6 +107,11 @@ def test_a_proposal_cannot_forge_the_end_of_its_element() -> None:
     assert text.count(f"<response-{NONCE} ") == 1
 
 
+def test_user_placement_without_a_mark_makes_one_of_its_own() -> None:
+    prompt = compose([HumanMessage("q")], references("abc"), placement="user")
+    assert split_references(prompt)[1] == ["abc"]
+
+
 def test_nonces_differ() -> None:
     assert new_nonce() != new_nonce()
     assert len(new_nonce()) == 16

@@ -76,7 +76,7 @@ def _lines(finding: Finding) -> list[str]:
 
 
 def _widths(spec: MoASpec) -> tuple[int, ...]:
-    return tuple(sum(1 for _ in layer.ids()) for layer in spec.layers)
+    return tuple(layer.width for layer in spec.layers)
 
 
 def _shape(widths: tuple[int, ...]) -> str:

@@ -33,6 +33,7 @@ class Outcome:
     answered_by: str | None = None
     thread: str | None = None
     proposals: list[Proposal] = field(default_factory=list)
+    aggregators: list[Mapping[str, Any]] = field(default_factory=list)
     usage: Usage = field(default_factory=_NOTHING.copy)
     cost: float | None = 0.0
     calls: int = 0
@@ -57,6 +58,7 @@ def answered(state: Mapping[str, Any]) -> Outcome:
         answer=str(message.text),
         answered_by=summary["answered_by"],
         proposals=list(state["proposals"].values()),
+        aggregators=[*summary["failed_aggregators"], summary["aggregator"]],
         usage=summary["usage"],
         cost=summary["cost"],
         calls=summary["calls"],
@@ -71,6 +73,7 @@ def failed(error: RunError, progress: Progress) -> Outcome:
     return Outcome(
         status="failed",
         proposals=[record for record in error.proposals if _is_proposal(record)],  # type: ignore[misc]
+        aggregators=[record for record in error.proposals if not _is_proposal(record)],
         usage=usage,
         cost=error.cost,
         calls=error.calls,

@@ -12,13 +12,17 @@ from pydantic import ValidationError
 
 from moa_graph.errors import ModelNotReady
 from moa_graph.models.providers import build_model, key_variable
-from moa_graph.spec.schema import MoASpec, PriceSpec
+from moa_graph.spec.schema import FREE_PROVIDERS, MoASpec, PriceSpec
 
 __all__ = ["ModelPool"]
 
 _FREE = PriceSpec(input=0.0, output=0.0)
 _SHORTEST_SECRET = 6
 """Shorter values (a server that wants just "x" as its key) would turn up in ordinary words."""
+
+
+_Key = tuple[str, float | None, int | None]
+"""A slot, and the temperature and max_tokens of a member where they differ from the slot's."""
 
 
 class ModelPool:
@@ -34,7 +38,7 @@ class ModelPool:
         self._registered = dict(registered or {})
         self._lock = threading.RLock()
         self._loaded = False
-        self._models: dict[tuple[str, float | None, int | None], BaseChatModel] = {}
+        self._models: dict[_Key, BaseChatModel] = {}
         self._secrets: tuple[str, ...] = ()
 
     @property
@@ -44,7 +48,10 @@ class ModelPool:
 
     def problems(self) -> list[str]:
         """Return what is missing before a run can start, each as a sentence that says how to mend it."""
-        return [problem for slot in self._used() for problem in self._problems_of(slot)]
+        self._secrets = self._key_values()
+        return list(
+            dict.fromkeys(self.redact(problem) for use in self._used() for problem in self._problems_of(*use))
+        )
 
     def load(self) -> None:
         """Build every model that the spec uses; raise ModelNotReady naming all that is missing at once."""
@@ -54,7 +61,6 @@ class ModelPool:
             problems = self.problems()
             if problems:
                 raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
-            self._secrets = tuple(self._key_values())
             self._loaded = True
 
     def get(
@@ -74,7 +80,7 @@ class ModelPool:
     def price(self, slot: str) -> PriceSpec | None:
         """Return the price of a slot; embedded and replayed models cost nothing, None means unknown."""
         model = self.spec.models[slot]
-        if slot not in self._registered and model.provider in {"embedded", "replay"}:
+        if slot not in self._registered and model.provider in FREE_PROVIDERS:
             return _FREE
         return model.price
 
@@ -88,24 +94,27 @@ class ModelPool:
             text = text.replace(secret, "[redacted]")
         return text
 
-    def _used(self) -> Iterator[str]:
-        """Yield the slots that the spec refers to, in the order in which it lists them."""
+    def _used(self) -> list[_Key]:
+        """Return what the spec uses: slots in its order, each as its members want it."""
         members = [member for layer in self.spec.layers for member in self.spec.members(layer)]
-        used = {member.model for member in [*members, *self.spec.aggregators()]}
-        return (slot for slot in self.spec.models if slot in used)
+        uses = [
+            (member.model, member.temperature, member.max_tokens)
+            for member in [*members, *self.spec.aggregators()]
+        ]
+        order = list(self.spec.models)
+        return sorted(dict.fromkeys(uses), key=lambda use: order.index(use[0]))
 
-    def _key_values(self) -> Iterator[str]:
-        """Yield the values of the key variables in use, longest first, so that none hides in another."""
-        names = {key_variable(self.spec.models[slot]) for slot in self._used()}
+    def _key_values(self) -> tuple[str, ...]:
+        """Return the values of the key variables in use, longest first, so that none hides in another."""
+        names = {key_variable(self.spec.models[slot]) for slot, _, _ in self._used()}
         values = {os.environ.get(name or "", "").strip() for name in names}
-        return iter(
-            sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
-        )
+        long = (value for value in values if len(value) >= _SHORTEST_SECRET)
+        return tuple(sorted(long, key=len, reverse=True))
 
-    def _problems_of(self, slot: str) -> Iterator[str]:
+    def _problems_of(self, slot: str, temperature: float | None, max_tokens: int | None) -> Iterator[str]:
         place = f"models.{slot} ({self.requested(slot)})"
         try:
-            self._build(slot, None, None)
+            self._build(slot, temperature, max_tokens)
         except ModelNotReady as problem:
             yield f"{place}: {problem.message}"
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""From a slot of a spec to a chat model: the only place that tells providers apart."""
+"""From a slot of a spec to a chat model: the only place that knows how a provider's models are made."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from moa_graph.errors import ModelNotReady
-from moa_graph.spec.schema import ModelSpec
+from moa_graph.spec.schema import LOCAL_PROVIDERS, ModelSpec
 
 __all__ = ["build_model", "key_variable"]
 
 # Imports inside these functions are local because some cost a second: a spec pays for what it uses.
 
-_LOCAL = frozenset({"embedded", "replay", "host"})
-"""Providers that need neither a key nor a network."""
 _KEY_VARIABLES = {
     "google_genai": "GOOGLE_API_KEY",
     "huggingface": "HUGGINGFACEHUB_API_TOKEN",
@@ -34,7 +32,7 @@ def key_variable(spec: ModelSpec) -> str | None:
     """
     if spec.api_key_env is not None:
         return None if spec.api_key_env == "none" else spec.api_key_env
-    if spec.base_url is not None or spec.provider in _LOCAL:
+    if spec.base_url is not None or spec.provider in LOCAL_PROVIDERS:
         return None
     return _KEY_VARIABLES.get(spec.provider) or f"{spec.provider.upper().replace('-', '_')}_API_KEY"
 

@@ -78,11 +78,6 @@ class Proposer(Protocol):
         """Return "layer/proposer"."""
         ...
 
-    @property
-    def requested_model(self) -> str:
-        """Return what is asked for, such as `openai:gpt-4o`."""
-        ...
-
     def propose(self, request: Request) -> Coroutine[Any, Any, Proposal]:
         """Return a proposal that is ok, or raise NoProposal with the record of what went wrong."""
         ...

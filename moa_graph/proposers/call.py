@@ -38,6 +38,8 @@ __all__ = ["ModelCaller", "Reply"]
 BACKOFF_BASE = 0.5
 """Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
 BACKOFF_CAP = 20.0
+_ANSWERED = frozenset({"malformed", "too_long"})
+"""Failures of a request that the provider answered, if badly, and may bill."""
 CANCEL_GRACE = 0.5
 """Seconds that a cancelled call gets to close its connection before it is left behind.
 
@@ -184,16 +186,19 @@ class _Call:
                 return self._timed_out(error), watch.text(), None
             except asyncio.CancelledError:
                 self._cut_short()
-                raise
+                if _cancelled_from_outside():
+                    raise
+                return failure("error", "the model cancelled its own call"), watch.text(), None
             except GraphBubbleUp:  # an interrupt inside a model of the host: LangGraph's business
                 spending.refund()
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a model raises becomes a record
-                if watch.first_token_seconds is None:
+                why = judge_error(error)
+                if watch.first_token_seconds is None and why["kind"] not in _ANSWERED:
                     spending.refund()
                 else:
                     self._cut_short()
-                return self._redacted(judge_error(error)), watch.text(), retry_after(error)
+                return self._redacted(why), watch.text(), retry_after(error)
             spending.settle(message)
         return self._judge(message)
 
@@ -279,6 +284,11 @@ class _Call:
             "edited": False,
             "warnings": self.warnings,
         }
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _stopper(clock: asyncio.Timeout) -> Callable[[], None]:

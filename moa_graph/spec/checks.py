@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from moa_graph.spec.document import Document, Path, as_mapping, as_sequence, show
-from moa_graph.spec.schema import RESERVED_LAYER_NAMES, default_layer_name
+from moa_graph.spec.schema import (
+    FREE_PROVIDERS,
+    LOCAL_PROVIDERS,
+    RESERVED_LAYER_NAMES,
+    default_layer_name,
+)
 
 __all__ = ["check_references"]
-
-_LOCAL = frozenset({"embedded", "replay", "host"})
-"""Providers that no request leaves this process for, as far as a spec can know."""
-
-_FREE = frozenset({"embedded", "replay"})
 
 _SET_ELSEWHERE = {
     **dict.fromkeys(("model", "model_name", "model_provider"), "`model` of the slot"),
@@ -103,7 +103,7 @@ def _provider(model: dict[str, Any]) -> str:
 
 def _check_slot(document: Document, path: Path, model: dict[str, Any]) -> None:
     provider = _provider(model)
-    if provider in _LOCAL:
+    if provider in LOCAL_PROVIDERS:
         for key in ("base_url", "api_key_env"):
             if model.get(key) is not None:
                 document.fault((*path, key), f"`{provider}:` calls no server, so it has no `{key}`")
@@ -196,7 +196,7 @@ def _check_prices(document: Document, uses: list[_Use], slots: dict[str, Any]) -
     """Ask for what a reservation before each call is computed from: price and longest output."""
     for use in uses:
         model = as_mapping(slots.get(use.slot))
-        if not model or _provider(model) in _FREE:
+        if not model or _provider(model) in FREE_PROVIDERS:
             continue
         path: Path = ("models", use.slot)
         if model.get("price") is None:

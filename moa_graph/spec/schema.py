@@ -31,6 +31,11 @@ __all__ = [
 RESERVED_LAYER_NAMES = frozenset({"aggregator", "messages", "proposals", "status", "nonce", "budget"})
 """Names that a layer cannot have: its graph node would clash with another node or a key of the state."""
 
+FREE_PROVIDERS = frozenset({"embedded", "replay"})
+"""Providers whose models cost nothing."""
+LOCAL_PROVIDERS = FREE_PROVIDERS | {"host"}
+"""Providers that need neither a key nor a network, as far as a spec can know."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,9}(ms|s|m|h)")
 _LONGEST_DURATION = 7 * 24 * 3600
@@ -240,6 +245,11 @@ class LayerSpec(_Strict):
     references: ReferencesSpec = Field(
         default=ReferencesSpec(), description="How it sees the previous layer; not in the first layer."
     )
+
+    @property
+    def width(self) -> int:
+        """Return the number of proposers, each sample counted."""
+        return sum(proposer.samples for proposer in self.proposers)
 
     def ids(self) -> Iterator[tuple[str, ProposerSpec]]:
         """Yield (proposer id, its spec) in order, `samples` expanded to id-1, id-2 and so on."""

@@ -80,7 +80,7 @@ async def ask(
     return state
 
 
-async def fault(server: FakeOpenAI, behaviour: str, *, stream: bool = False, **parts: Any) -> Proposal:
+async def fault(server: FakeOpenAI, behaviour: Any, *, stream: bool = False, **parts: Any) -> Proposal:
     """Return the record of a faulty proposer beside a sound one; the answer must not know of it."""
     state = await ask(server, [behaviour, "ok@sound"], stream=stream, **parts)
     assert state["status"] == "answered"
@@ -128,9 +128,7 @@ async def test_refused_connection_is_a_connection_failure() -> None:
 async def test_a_hang_or_a_drip_ends_with_the_attempts_timeout(
     server: FakeOpenAI, behaviour: str, stream: bool
 ) -> None:
-    record = await fault(
-        server, behaviour, stream=stream, defaults={"timeout": 0.15, "attempts": 2}, limits={"deadline": 20}
-    )
+    record = await fault(server, {"model": behaviour, "timeout": 0.15, "attempts": 2}, stream=stream)
     check(record, server, behaviour, ("timeout", 2, None))
     assert await server.disconnected(behaviour, 2)
 
@@ -230,10 +228,15 @@ async def test_what_a_broken_stream_had_written_is_counted_by_estimate(server: F
 async def test_a_timed_out_request_counts_by_estimate_and_a_refused_one_not_at_all(
     server: FakeOpenAI,
 ) -> None:
-    record = await fault(server, "hang", defaults={"timeout": 0.1, "attempts": 1})
+    record = await fault(server, {"model": "hang", "timeout": 0.1, "attempts": 1})
     assert record["usage"]["source"] == "estimated"
     server.reset()
     assert (await fault(server, "500"))["usage"] is None
+
+
+async def test_a_badly_answered_request_may_be_billed_and_counts_by_estimate(server: FakeOpenAI) -> None:
+    record = await fault(server, "bad-json")
+    assert (record["attempts"], record["usage"]["source"]) == (3, "estimated")
 
 
 async def test_a_prompt_of_several_megabytes_is_sent(server: FakeOpenAI) -> None:
