@@ -162,8 +162,8 @@ def test_a_function_is_at_most_60_lines(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [name for name in rooms() if part(name) != "cli"])
-def test_a_function_has_at_most_8_parameters(module: str) -> None:
-    wide = {function.name: count for function in functions(module) if (count := parameters(function)) > 8}
+def test_a_function_has_at_most_7_parameters(module: str) -> None:
+    wide = {function.name: count for function in functions(module) if (count := parameters(function)) > 7}
     assert wide == {}
 
 

@@ -381,9 +381,11 @@ async def test_a_model_that_returns_something_else_than_an_ai_message_is_malform
 
 
 async def test_a_model_that_cancels_its_own_call_has_failed_and_not_the_run() -> None:
-    state = await run(
-        mixture({"draft": {"a": Model("A")}}, {"z": Model(asyncio.CancelledError()), "y": Model("Y")})
-    )
+    class Quitting(Model):
+        async def ainvoke(self, *_: Any, **__: Any) -> Any:
+            raise asyncio.CancelledError
+
+    state = await run(mixture({"draft": {"a": Model("A")}}, {"z": Quitting(), "y": Model("Y")}))
     summary = state["messages"][-1].response_metadata["moa"]
     assert summary["answered_by"] == "y"
     assert summary["failed_aggregators"][0]["failure"]["message"] == "the model cancelled its own call"

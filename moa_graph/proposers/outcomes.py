@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
@@ -53,6 +54,10 @@ _BY_STATUS: dict[int, FailureKind] = {
     425: "server_error",
     429: "rate_limited",
 }
+
+_WRONG_ADDRESS = frozenset({404, 405})
+_SPEAKING = frozenset({"httpx", "httpx2", "langchain_core", "langchain_openai", "moa_graph", "openai"})
+"""Packages whose messages speak for themselves: the exception's name adds nothing to the kind of failure."""
 
 _TRUNCATED = frozenset(
     {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
@@ -104,14 +109,14 @@ def judge_error(error: BaseException) -> Failure:  # noqa: C901, PLR0911 - a tab
     if isinstance(error, ContextOverflowError):
         return failure("context_overflow", text, status_code=status)
     if status is not None:
-        return _judge_status(status, text)
+        return _judge_status(status, text, _endpoint(error))
     if isinstance(error, ProviderError):
         return _judge_wording(text) or failure("server_error", text)
     ancestry = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, TimeoutError | ModelTimeoutError) or "TimeoutException" in ancestry:
         return failure("timeout", text)
     if isinstance(error, OSError | ModelConnectionError) or ancestry & _TRANSPORT_ERRORS:
-        return failure("connection", text)
+        return failure("connection", _with_cause(error, text))
     if isinstance(error, json.JSONDecodeError):
         return failure("malformed", f"the response is not valid JSON: {error}")
     if type(error).__name__ == "APIError":  # an error record inside a stream
@@ -121,11 +126,13 @@ def judge_error(error: BaseException) -> Failure:  # noqa: C901, PLR0911 - a tab
     return failure("error", text)
 
 
-def _judge_status(status: int, text: str) -> Failure:
+def _judge_status(status: int, text: str, endpoint: str) -> Failure:
     wording = _judge_wording(text, status)
     if wording is not None:
         return wording
     kind = _BY_STATUS.get(status, "server_error" if status >= 500 else "bad_request")
+    if endpoint and (status < 400 or status in _WRONG_ADDRESS):
+        text = f"{text} (sent to {endpoint}: check base_url and the model's name)"
     return failure(kind, text, status_code=status)
 
 
@@ -169,7 +176,26 @@ def _describe(error: BaseException) -> str:
     code = getattr(error, "code", None)
     if isinstance(code, str) and code not in text:
         text = f"{text} ({code})"
-    return text if isinstance(error, ModelError | ProviderError) else f"{type(error).__name__}: {text}"
+    package = type(error).__module__.partition(".")[0]
+    return text if package in _SPEAKING else f"{type(error).__name__}: {text}"
+
+
+def _with_cause(error: BaseException, text: str) -> str:
+    """Say where a connection was meant to go, and what the operating system said, which SDKs hide."""
+    *_, root = _chain(error)
+    endpoint = _endpoint(error)
+    where = f" (to {endpoint}: check base_url)" if endpoint else ""
+    why = "" if root is error or str(root) in text else f": {root}"
+    return f"{text.rstrip('.')}{where}{why}"
+
+
+def _endpoint(error: BaseException) -> str:
+    """Return the address of the request that failed, without its query; empty where none is known."""
+    # httpx raises RuntimeError where an error has no request.
+    with suppress(RuntimeError):
+        url = getattr(getattr(error, "request", None), "url", None)
+        return str(url).partition("?")[0] if url else ""
+    return ""
 
 
 def retry_after(error: BaseException) -> float | None:

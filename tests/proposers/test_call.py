@@ -121,6 +121,8 @@ async def test_refused_connection_is_a_connection_failure() -> None:
         await graph.ainvoke(QUESTION)
     [record] = raised.value.proposals
     assert (record["failure"]["kind"], record["attempts"], record["usage"]) == ("connection", 3, None)
+    assert f"{gone}/chat/completions: check base_url" in record["failure"]["message"]
+    assert "[Errno " in record["failure"]["message"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -171,6 +173,14 @@ async def test_the_runs_deadline_ends_a_hanging_aggregator_and_keeps_the_proposa
     with pytest.raises(DeadlineExceeded) as raised:
         await ask(server, ["ok@a"], "hang", limits={"deadline": 1})
     assert [record["status"] for record in raised.value.proposals] == ["ok", "failed"]
+
+
+async def test_a_wrong_address_is_said(server: FakeOpenAI) -> None:
+    graph = build_graph(moa_spec(server.origin, [["ok"]], "ok")).compile()
+    with pytest.raises(
+        QuorumNotMet, match=r"not_found: .*sent to http://127\.0\.0\.1:\d+/chat/completions: check"
+    ):
+        await graph.ainvoke(QUESTION)
 
 
 async def test_a_failing_attempt_is_followed_by_another(server: FakeOpenAI) -> None:
