@@ -12,7 +12,7 @@ __all__ = ["check"]
 
 
 def check(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="The spec files.")],
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC", help="The spec files.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:

@@ -47,3 +47,4 @@ def draw(
         output.write_bytes(picture.encode() if isinstance(picture, str) else picture)
     except OSError as error:
         raise typer.BadParameter(f"{output}: {error.strerror or error}", param_hint="-o") from error
+    typer.echo(f"wrote {output}", err=True)

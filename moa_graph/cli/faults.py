@@ -27,10 +27,12 @@ def exit_code(error: MoAError) -> int:
 def complain(error: Mapping[str, str]) -> None:
     """Write an error's message, and its hint on what to do next, to stderr.
 
-    The faults of a spec stand alone on their lines, as a compiler's do, so that editors can jump to them.
+    The faults of a spec stand alone on their lines, as a compiler's do, so that editors can jump to them;
+    other messages of several lines are indented.
     """
     prefix = "" if error["type"] == SpecError.__name__ else "error: "
-    typer.echo(f"{prefix}{plain(error['message'])}", err=True)
+    indent = "\n" + " " * len(prefix)
+    typer.echo(f"{prefix}{plain(error['message']).replace(chr(10), indent)}", err=True)
     if error["hint"]:
         typer.echo(f"hint: {plain(error['hint'])}", err=True)
 

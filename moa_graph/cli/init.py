@@ -12,7 +12,7 @@ import typer
 from moa_graph.cli.providers import PROVIDERS, Provider, Wish
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["init"]
 
@@ -48,15 +48,20 @@ def init(
     """
     if file.exists() and not force:
         raise typer.BadParameter(f"{file} exists; --force overwrites it", param_hint="FILE")
+    # What an option says wrongly is refused before anything is asked.
+    said = _url(base_url) if base_url else None
+    key = _key(key_env) if key_env else None
+    names = [_names(name) for name in model or []]
     asking = sys.stdin.isatty() and sys.stderr.isatty()
     chosen = _provider(provider, asking=asking)
-    url = base_url or chosen.base_url or _needed("--base-url", "Base URL of the server", asking=asking)
-    names = model or list(chosen.models) or [_needed("--model", "Name of the model", asking=asking)]
+    url = said or chosen.base_url or _needed("--base-url", "Base URL of the server", _url, asking=asking)
+    names = names or list(chosen.models)
+    names = names or [_needed("--model", "Name of the model", _names, asking=asking)]
     if asking and not model and chosen.models:
-        names = _ask("Models, separated by spaces", " ".join(names)).split()
-    key = key_env or chosen.key_env
+        names = _ask("Models, separated by spaces", " ".join(names), _names).split()
+    key = key or chosen.key_env
     if asking and not key_env and not chosen.base_url:
-        key = _ask("NAME of the variable that holds the API key", key)
+        key = _ask("NAME of the variable that holds the API key", key, _key)
     _write(file, Wish(chosen, tuple(names), url if url != chosen.native else None, key, layers), force=force)
     typer.echo(f"wrote {file}; next: moa check {file}", err=True)
     if key not in ("none", *_present([key])):
@@ -67,7 +72,7 @@ def _provider(name: str | None, *, asking: bool) -> Provider:
     if name is None:
         found = [each for each, provider in PROVIDERS.items() if _present([provider.key_env])]
         if asking:
-            name = _ask(f"Provider ({', '.join(PROVIDERS)})", found[0] if found else "openai")
+            name = _ask(f"Provider ({', '.join(PROVIDERS)})", found[0] if found else "openai", _known)
         elif found:
             name = found[0]
         else:
@@ -75,23 +80,51 @@ def _provider(name: str | None, *, asking: bool) -> Provider:
             raise typer.BadParameter(
                 f"say which one: no API key is in the environment ({names})", param_hint="--provider"
             )
+    return PROVIDERS[_known(name)]
+
+
+def _known(name: str) -> str:
     if name not in PROVIDERS:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(PROVIDERS)}", param_hint="--provider")
-    return PROVIDERS[name]
+    return name
+
+
+def _url(text: str) -> str:
+    return _proven(text, "base_url", "--base-url")
+
+
+def _key(text: str) -> str:
+    return _proven(text, "api_key_env", "--key-env")
+
+
+def _names(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("a name is needed", param_hint="--model")
+    return text
+
+
+def _proven(text: str, key: str, option: str) -> str:
+    from moa_graph.cli.template import slot_fault  # noqa: PLC0415 -- pydantic costs start-up time
+
+    fault = slot_fault(key, text)
+    if fault:
+        raise typer.BadParameter(fault, param_hint=option)
+    return text
 
 
 def _present(variables: Sequence[str]) -> list[str]:
     return [name for name in variables if os.environ.get(name)]
 
 
-def _needed(option: str, question: str, *, asking: bool) -> str:
+def _needed(option: str, question: str, proof: Callable[[str], str], *, asking: bool) -> str:
     if not asking:
         raise typer.BadParameter("needed for this provider", param_hint=option)
-    return _ask(question, None)
+    return _ask(question, None, proof)
 
 
-def _ask(question: str, default: str | None) -> str:
-    return str(typer.prompt(question, default=default, err=True))
+def _ask(question: str, default: str | None, proof: Callable[[str], str]) -> str:
+    """Return what was typed; ask again until it stands the proof."""
+    return str(typer.prompt(question, default=default, value_proc=proof, err=True))
 
 
 def _write(file: Path, wish: Wish, *, force: bool) -> None:

@@ -56,7 +56,7 @@ def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind 
             made = event["proposal"]
             return (
                 f"{event['id']}: done in {seconds(made['seconds'])}, "
-                f"{tokens(made['usage'])} tokens, {dollars(made['cost'])}"
+                f"{tokens(made['usage'])} tokens, cost {dollars(made['cost'])}"
             )
         case "call.failed":
             lost = event["proposal"]

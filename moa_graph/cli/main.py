@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from moa_graph.cli.check import check
 from moa_graph.cli.draw import draw
-from moa_graph.cli.faults import INTERRUPTED, complain, error_record, exit_code
+from moa_graph.cli.faults import FAULT, INTERRUPTED, RUN_FAILED, complain, error_record, exit_code
 from moa_graph.cli.init import init
 from moa_graph.cli.run import run
 from moa_graph.cli.schema import schema
+from moa_graph.cli.streams import mend_streams
 from moa_graph.errors import MoAError
 
 __all__ = ["app", "main"]
+
+
+_UsageError: Any = typer.BadParameter.__base__
+"""The root of all errors of usage; where it is defined changes from release to release."""
+
+
+class Command(TyperCommand):
+    """Name the arguments in the usage line as everywhere else: SPEC, not {SPEC}."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line."""
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
 
 class Commands(TyperGroup):
@@ -25,8 +39,13 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
+        words = list(ctx.args)
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            if ctx.invoked_subcommand == run.__name__ and "--json" in words:
+                _refuse_as_json(error.format_message())
+            raise
         except MoAError as error:
             complain(error_record(error))
             raise typer.Exit(exit_code(error)) from error
@@ -65,13 +84,28 @@ def moa(
     """
 
 
-for command in (run, check, schema, draw, init):
-    app.command()(command)
+# Words that are too many are taken in by `run`, which knows why: a question without quotes.
+app.command(cls=Command, context_settings={"allow_extra_args": True})(run)
+for command in (check, schema, draw, init):
+    app.command(cls=Command)(command)
 
 
 def main() -> None:
     """Run the command line; the console script `moa`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # an answer must not die of a terminal's encoding
-            stream.reconfigure(errors="backslashreplace")
-    app()
+    if not mend_streams():
+        complain({"type": "UsageError", "message": "stdout is closed: the answer would be lost", "hint": ""})
+        sys.exit(FAULT)
+    try:
+        app()
+    except OSError as error:  # a reader that left is typer's own business
+        # What stdout still holds would fail once more when the interpreter ends.
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- open until the end
+        problem = f"cannot write to {error.filename or 'stdout'}: {error.strerror or error}"
+        complain({"type": "OSError", "message": problem, "hint": ""})
+        sys.exit(RUN_FAILED)
+
+
+def _refuse_as_json(message: str) -> None:
+    from moa_graph.cli.outcome import refused  # noqa: PLC0415 -- needed after a mistake only
+
+    typer.echo(refused({"type": "UsageError", "message": message, "hint": ""}).as_json())

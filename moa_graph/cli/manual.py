@@ -37,7 +37,8 @@ def _help(name: str) -> str:
 
 
 def _usage(argument: Any) -> str:
-    return str(argument.metavar if argument.required else f"[{argument.metavar}]")
+    name = f"{argument.metavar}{'...' * (argument.nargs != 1)}"
+    return name if argument.required else f"[{name}]"
 
 
 def _value(option: Any) -> list[str]:

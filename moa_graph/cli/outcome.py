@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from moa_graph.cli.progress import Progress
-    from moa_graph.errors import MoAError, RunError
+    from moa_graph.errors import RunError
     from moa_graph.state import Proposal
     from moa_graph.usage import Usage
 
@@ -33,12 +33,12 @@ class Outcome:
     answered_by: str | None = None
     thread: str | None = None
     proposals: list[Proposal] = field(default_factory=list)
-    aggregators: list[Mapping[str, Any]] = field(default_factory=list)
     usage: Usage = field(default_factory=_NOTHING.copy)
     cost: float | None = 0.0
     calls: int = 0
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    aggregators: list[Mapping[str, Any]] = field(default_factory=list)
     error: Mapping[str, str] | None = None
 
     def as_json(self) -> str:
@@ -82,9 +82,9 @@ def failed(error: RunError, progress: Progress) -> Outcome:
     )
 
 
-def refused(error: MoAError) -> Outcome:
-    """Return the outcome of a run that did not begin."""
-    return Outcome(status="failed", error=error_record(error))
+def refused(error: Mapping[str, str]) -> Outcome:
+    """Return the outcome of a run that did not begin; `error` has `type`, `message` and `hint`."""
+    return Outcome(status="failed", error=error)
 
 
 def stopped(progress: Progress) -> Outcome:
@@ -96,6 +96,7 @@ def stopped(progress: Progress) -> Outcome:
     return Outcome(
         status="failed",
         proposals=progress.proposals,
+        aggregators=list(progress.attempted),
         usage=progress.usage(),
         cost=progress.cost(),
         calls=progress.calls(),

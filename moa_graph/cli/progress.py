@@ -66,6 +66,7 @@ class Progress:
     layers: dict[str, list[Row]] = field(default_factory=dict)
     aggregators: list[Row] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
+    attempted: list[Proposal] = field(default_factory=list)  # the records of the aggregators
     finished: dict[str, Any] | None = None
     began: float = field(default_factory=time.monotonic)
 
@@ -86,8 +87,8 @@ class Progress:
                 row.state, row.failure, row.attempts = "retrying", event["failure"], event["attempt"] + 1
             case "call.finished" | "call.failed":
                 self._end(self._row(event["id"], event["role"]), event["proposal"])
-                if event["role"] == "proposer":
-                    self.proposals.append(event["proposal"])
+                records = self.proposals if event["role"] == "proposer" else self.attempted
+                records.append(event["proposal"])
             case "run.finished":
                 self.finished = dict(event)
             case _:
@@ -113,7 +114,7 @@ class Progress:
 
     def seconds(self) -> float:
         """Return seconds since the run began."""
-        return time.monotonic() - self.began
+        return round(time.monotonic() - self.began, 4)
 
     def _row(self, id_: str, role: str) -> Row:
         rows = self.aggregators if role == "aggregator" else self.layers.setdefault(id_.partition("/")[0], [])

@@ -11,6 +11,7 @@ __all__ = ["run"]
 
 
 def run(
+    command: typer.Context,
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads it from stdin.")],
     *,
@@ -39,6 +40,8 @@ def run(
     The answer alone goes to stdout; progress and a summary go to stderr.
     Ctrl-C ends the run and says what it took; a second one ends it at once.
     """
+    if command.args:
+        raise typer.BadParameter("several words: put the question in quotes", param_hint="QUESTION")
     if stream and as_json:
         raise typer.BadParameter("use either --stream or --json", param_hint="--stream")
     if quiet and show_proposals:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from langchain_core.messages import AIMessageChunk
 
-from moa_graph.cli.faults import complain, exit_code
+from moa_graph.cli.faults import complain, error_record, exit_code
 from moa_graph.cli.lines import Lines, Silence
 from moa_graph.cli.outcome import Outcome, answered, failed, refused, show_proposals, stopped, summarize
 from moa_graph.cli.progress import Progress
@@ -49,7 +49,7 @@ def run_spec(path: str, message: str, manner: Manner) -> None:
     try:
         _run(path, message, manner, progress)
     except MoAError as error:
-        outcome = failed(error, progress) if isinstance(error, RunError) else refused(error)
+        outcome = failed(error, progress) if isinstance(error, RunError) else refused(error_record(error))
         _show(outcome, manner)
         raise typer.Exit(exit_code(error)) from error
 
@@ -63,9 +63,11 @@ def _run(path: str, message: str, manner: Manner, progress: Progress) -> None:
         view = _view(manner, progress)
         stack.callback(view.close)
         screen = _Screen(progress, view, manner.stream)
+        stack.callback(screen.end_line)
 
         def on_stop() -> None:
             view.close()
+            screen.end_line()
             _show(stopped(progress), manner)
 
         state = run_until_stopped(_follow(graph, message, config, screen), on_stop)
@@ -116,14 +118,21 @@ class _Screen:
         """End the streamed answer; write it whole if its model did not stream."""
         if self.stream:
             self._write(self._plain.flush())
-            self._write("\n" if self._streamed else f"{plain(str(answer.text))}\n")
+            if not self._streamed:
+                self._write(plain(str(answer.text)))
+            self.end_line()
+
+    def end_line(self) -> None:
+        """End the line of an answer that was streamed, whole or not, so that nothing is glued to it."""
+        if self._streamed:
+            self._streamed = False
+            typer.echo()
 
     def _void(self, failure: Failure | None) -> None:
         self._plain.flush()
         if self._streamed:
-            self._write("\n")
+            self.end_line()
             typer.echo(f"what was written of the answer is void ({reason(failure)})", err=True)
-        self._streamed = False
 
     def _write(self, text: str) -> None:
         if text and not self._streamed:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from moa_graph.errors import SpecError
 from moa_graph.spec.loading import parse_spec
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from moa_graph.cli.providers import Wish
 
-__all__ = ["spec_text"]
+__all__ = ["slot_fault", "spec_text"]
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*(:[A-Za-z0-9._/-]+)*")
 _RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
@@ -29,6 +30,17 @@ def spec_text(wish: Wish, *, name: str) -> str:
     )
     parse_spec(text, file="<new spec>")
     return text
+
+
+def slot_fault(key: str, value: str) -> str:
+    """Return what is wrong with the value of a slot's key, such as `base_url`; "" if nothing is."""
+    slot = {"model": "openai:m", "base_url": "http://localhost/v1", "api_key_env": "none", key: value}
+    document = {"moa": 1, "name": "trial", "models": {"m": slot}, "aggregator": {"model": "m"}}
+    try:
+        parse_spec(json.dumps(document))
+    except SpecError as error:
+        return error.faults[0].message
+    return ""
 
 
 def _head(wish: Wish, name: str) -> Iterator[str]:

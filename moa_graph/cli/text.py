@@ -20,13 +20,18 @@ _ESCAPES = re.compile(
     # Short sequences, then any control character that is left (tab and newline stay).
     r"|\x1b[ -/]*[0-~]"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    # What reorders a line: text could be made to look like another.
+    r"|[\u202a-\u202e\u2066-\u2069]"
 )
 _OPEN_END = re.compile(rf"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]){_PRINTABLE}*\x1b?\Z|(?:\x1b\[?|\x9b)[ -?]*\Z")
 _LONGEST_ESCAPE = 4096
 
 
 def plain(text: str) -> str:
-    r"""Strip terminal escapes and control characters; newlines and tabs stay, `\r\n` becomes `\n`."""
+    r"""Strip terminal escapes, control characters, and those that reorder a line.
+
+    Newlines and tabs stay, `\r\n` becomes `\n`.
+    """
     return _ESCAPES.sub("", text.replace("\r\n", "\n"))
 
 

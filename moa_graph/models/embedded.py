@@ -181,7 +181,7 @@ def _question_and_material(conversation: Sequence[BaseMessage]) -> tuple[str, li
     if not asking:
         return "", [_text(message) for message in turns]
     *before, last = paragraphs(_text(turns[asking[-1]]))
-    questions = [sentence.text for sentence in split_sentences(last) if sentence.text.endswith("?")]
+    questions = [sentence.text for sentence in split_sentences(last) if sentence.asks]
     material = [_text(message) for message in turns[: asking[-1]]]
     material.append("\n\n".join(before))
     if questions:
@@ -207,7 +207,7 @@ def _sources(question: str, material: Iterable[str], references: Iterable[str]) 
     return [
         _Source(sentence.text, _bag(sentence), support[key])
         for key, sentence in first.items()
-        if key not in unfit and not sentence.text.endswith("?")
+        if key not in unfit and not sentence.asks
     ]
 
 

@@ -47,11 +47,18 @@ class ModelPool:
         return self._loaded
 
     def problems(self) -> list[str]:
-        """Return what is missing before a run can start, each as a sentence that says how to mend it."""
+        """Return what is missing before a run can start, each as a sentence that says how to mend it.
+
+        What several slots lack is said once, with their names.
+        """
         self._secrets = self._key_values()
-        return list(
-            dict.fromkeys(self.redact(problem) for use in self._used() for problem in self._problems_of(*use))
-        )
+        slots: dict[str, list[str]] = {}
+        for slot, temperature, max_tokens in self._used():
+            for problem in self._problems_of(slot, temperature, max_tokens):
+                lacking = slots.setdefault(problem, [])
+                if slot not in lacking:
+                    lacking.append(slot)
+        return [self.redact(f"{self._places(lacking)}: {problem}") for problem, lacking in slots.items()]
 
     def load(self) -> None:
         """Build every model that the spec uses; raise ModelNotReady naming all that is missing at once."""
@@ -111,18 +118,27 @@ class ModelPool:
         long = (value for value in values if len(value) >= _SHORTEST_SECRET)
         return tuple(sorted(long, key=len, reverse=True))
 
+    def _places(self, slots: list[str]) -> str:
+        if len(slots) == 1:
+            return f"models.{slots[0]} ({self.requested(slots[0])})"
+        return f"{len(slots)} slots ({', '.join(slots)})"
+
     def _problems_of(self, slot: str, temperature: float | None, max_tokens: int | None) -> Iterator[str]:
-        place = f"models.{slot} ({self.requested(slot)})"
         try:
             self._build(slot, temperature, max_tokens)
         except ModelNotReady as problem:
-            yield f"{place}: {problem.message}"
+            yield problem.message
         except ValidationError as error:
             for fault in error.errors():
                 name = ".".join(str(part) for part in fault["loc"])
-                yield f"{place}: params{'.' * bool(name)}{name}: {fault['msg']}; correct it in the spec."
+                yield f"params{'.' * bool(name)}{name}: {fault['msg']}; correct it in the spec."
         except Exception as error:  # noqa: BLE001 - a provider's class may raise anything when it is built
-            yield f"{place}: the model could not be created: {type(error).__name__}: {error}"
+            reason = " ".join(str(error).partition("\n\n")[0].split())  # a list of all providers may follow
+            if reason.startswith("Unsupported provider"):
+                provider = self.spec.models[slot].provider
+                yield f"LangChain knows no provider {provider!r}; correct it in the spec."
+            else:
+                yield f"the model could not be created: {type(error).__name__}: {reason}"
 
     def _build(self, slot: str, temperature: float | None, max_tokens: int | None) -> BaseChatModel:
         key = (slot, temperature, max_tokens)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Sentence", "paragraphs", "split_sentences", "terms"]
 
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+# A row between pipes, or a header above a line of dashes and what follows it; possessive, thus linear.
+_DASHES = r"[ \t]*+:?-++:?[ \t]*+"
+_TABLE = re.compile(
+    r"^[ \t>]*+\|(?:[^\n|]*+\|)++[ \t]*$"
+    rf"|^(?=[^\n|]*+\|)[^\n]*+\n\|?{_DASHES}(?:\|{_DASHES})++\|?[ \t]*$(?:\n(?=[^\n|]*+\|)[^\n]*+)*+",
+    re.MULTILINE,
+)
 _BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t#]*")
 _UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*")
@@ -18,8 +26,13 @@ _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+(.*)")
 _QUOTE = re.compile(r"\A(?: {0,3}>[ \t]?)+")
 # East Asian and typographic marks by number: they look like ASCII ones.
 _EAST = "\u3002\uff01\uff1f"
+_ASKING = ("?", "\uff1f")
 _OPENING, _CLOSING = "\"'\u201c\u2018(\\[*_`", "\"'\u201d\u2019)\\]*_`"
 _BOUNDARY = re.compile(rf"(?<=[.!?…])[{_CLOSING}]*\s+(?=[{_OPENING}]*[^\W_a-z])|(?<=[{_EAST}])")
+_LONGEST = 1000
+"""Characters of a sentence; what is longer is cut, so that one without an end is not a whole answer."""
+# Never after a colon: what ends with one counts as a lead-in.
+_BOUNDS = tuple(map(re.compile, (r"\n", r"[,;]\s+|[\u3001\uff0c\uff1b]", r"\s+")))
 _LAST_WORD = re.compile(r"([^\s(\[\"'\u201c\u2018]+)\.$")
 _ABBREVIATIONS = """
 mr mrs ms dr prof st sr jr vs etc e.g i.e cf fig figs eq no nos vol pp p al approx inc ltd co corp dept est
@@ -35,17 +48,32 @@ own per please same say says shall she should so some such tell than that that's
 there's these they this those through to too under until up upon us very was we were what what's when where
 which while who whom whose why will with won't would you you're your yours explain describe
 """
+# Thai, Lao, Burmese, Khmer, kana, Han; Hangul, too: its particles stick to the words.
+_UNSPACED = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1780-\u17d3\u3005\u3041-\u3096\u30a1-\u30fa"
+    "\u30fc-\u30fe\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
+)
+_STOP_PAIRS = """
+です でし した ます まし しま すか せん ませ ある あり いる して てい いま する され れる れま こと もの
+この その どの から まで ので のは とは には では への よう など なに なん いつ どこ だれ どう なぜ
+什么 是什 怎么 哪里 哪个 哪些 为什 多少 如何 我们 你们 他们 这个 那个 一个 可以 没有 因为 所以 什麼 為什 怎麼
+니다 습니 입니 합니 니까 무엇 어떤 언제 어디 누가 하는 있는 었습 했습
+"""
 _UNENDING = frozenset(_ABBREVIATIONS.split())
-_MEANINGLESS = frozenset(_STOP_WORDS.split())
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_MEANINGLESS = frozenset(_STOP_WORDS.split() + _STOP_PAIRS.split())
+_RUN = re.compile(rf"([{_UNSPACED}]+)|[^\W_{_UNSPACED}]+(?:['’][^\W_{_UNSPACED}]+)*")
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Hold one sentence, and in `context` the heading or lead-in line that it stands under."""
+    """Hold one sentence, or a piece of one, and in `context` the heading or lead-in line above it.
+
+    `asks` tells a question, and every piece of one.
+    """
 
     text: str
     context: str = ""
+    asks: bool = False
 
 
 def paragraphs(text: str) -> list[str]:
@@ -56,26 +84,32 @@ def paragraphs(text: str) -> list[str]:
 def split_sentences(text: str) -> list[Sentence]:
     """Return the sentences of plain text or Markdown in order.
 
-    List items and table rows are sentences of their own; headings and lines that end with a colon
-    become the context of what follows; code blocks, comments and rules are left out. White space
-    inside a sentence is collapsed, otherwise it is a verbatim part of the text.
+    List items are sentences of their own; headings and lines that end with a colon become the context
+    of what follows; code blocks, comments, tables and rules are left out. White space inside a sentence
+    is collapsed, otherwise it is a verbatim part of the text. A sentence of more than 1,000 characters
+    comes in pieces that end with a line, a clause or a word.
     """
-    cleaned = _COMMENT.sub("\n\n", _FENCE.sub("\n\n", text.replace("\r\n", "\n")))
+    cleaned = text.replace("\r\n", "\n")
+    for unread in (_FENCE, _COMMENT, _TABLE):
+        cleaned = unread.sub("\n\n", cleaned)
     found: list[Sentence] = []
     heading = lead_in = ""
     for kind, block in _blocks(cleaned):
         if kind == "heading":
-            heading, lead_in = block, ""
+            heading, lead_in = _flat(block), ""
             continue
         context = f"{heading} {lead_in}".strip() if kind == "item" else heading
-        found += [Sentence(part, context) for part in _cut(block) if not part.endswith(":")]
+        for whole in _cut(block):
+            if not whole.endswith(":"):
+                asks = whole.endswith(_ASKING)
+                found += [Sentence(_flat(piece), context, asks) for piece in _pieces(whole)]
         if kind == "text":
-            lead_in = block if block.endswith(":") else ""
+            lead_in = _flat(block) if block.endswith(":") else ""
     return found
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """Yield (kind, text) of each "heading", "item" or "text", its lines joined by single spaces."""
+    """Yield (kind, text) of each "heading", "item" or "text", the white space in its lines collapsed."""
     for paragraph in paragraphs(text):
         kind, lines = "text", list[str]()
         for raw in paragraph.split("\n"):
@@ -84,12 +118,13 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
                 yield "heading", _join(lines)
                 lines = []
                 continue
-            if _RULE.fullmatch(line):
-                continue
+            rule = _RULE.fullmatch(line)
             heading, item = _HEADING.fullmatch(line), _ITEM.fullmatch(line)
-            if (heading or item or line.lstrip().startswith("|")) and lines:
+            if (rule or heading or item) and lines:
                 yield kind, _join(lines)
                 kind, lines = "text", []
+            if rule:
+                continue
             if heading:
                 yield "heading", _join([heading[1]])
             elif item:
@@ -101,7 +136,11 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _join(lines: list[str]) -> str:
-    return " ".join(" ".join(lines).split())
+    return "\n".join(filter(None, map(_flat, lines)))
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _cut(block: str) -> Iterator[str]:
@@ -119,10 +158,32 @@ def _cut(block: str) -> Iterator[str]:
         yield block[start:].strip()
 
 
+def _pieces(sentence: str) -> Iterator[str]:
+    """Yield a sentence in pieces of at most `_LONGEST` characters, none of them short but the last."""
+    start = 0
+    while len(sentence) - start > _LONGEST:
+        window = sentence[start : start + _LONGEST]
+        found = ([end.end() for end in bound.finditer(window, _LONGEST // 2)] for bound in _BOUNDS)
+        cut = next((ends[-1] for ends in found if ends), _LONGEST)
+        yield window[:cut]
+        start += cut
+    yield sentence[start:]
+
+
 def terms(text: str) -> list[str]:
-    """Return the words of a text that carry meaning, in lower case, lightly stemmed for English."""
-    words = (word.lower().replace("’", "'") for word in _WORD.findall(text))
-    return [_stem(word) for word in words if word not in _MEANINGLESS]
+    """Return the words of a text that carry meaning, in lower case, lightly stemmed for English.
+
+    Where a script puts no spaces between words, every pair of neighbouring characters is a term.
+    """
+    return [_stem(word) for word in _words(text) if word not in _MEANINGLESS]
+
+
+def _words(text: str) -> Iterator[str]:
+    for run in _RUN.finditer(text):
+        if run[1] and len(run[1]) > 1:
+            yield from map("".join, pairwise(run[1]))
+        else:
+            yield run[0].lower().replace("’", "'")
 
 
 def _stem(word: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moa_graph.spec.document import Document, Path, as_mapping, as_sequence, show
+from moa_graph.spec.providers import check_model
 from moa_graph.spec.schema import (
     FREE_PROVIDERS,
     LOCAL_PROVIDERS,
@@ -59,6 +60,7 @@ def check_references(document: Document) -> None:
     slots = as_mapping(data.get("models"))
     uses = list(_uses(data))
     for slot, model in slots.items():
+        check_model(document, ("models", slot), as_mapping(model).get("model"))
         _check_slot(document, ("models", slot), as_mapping(model))
     _check_slots_exist(document, uses, slots)
     _check_layers(document, as_sequence(data.get("layers")))

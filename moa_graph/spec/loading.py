@@ -13,7 +13,7 @@ from moa_graph.spec.document import Document, from_data
 from moa_graph.spec.keys import check_secrets
 from moa_graph.spec.reading import MAX_BYTES, read_document
 from moa_graph.spec.schema import MoASpec
-from moa_graph.spec.structure import check_structure
+from moa_graph.spec.structure import check_params, check_structure
 from moa_graph.spec.writing import dump_spec, json_schema, schema_text, spec_hash
 
 __all__ = ["dump_spec", "json_schema", "load_spec", "parse_spec", "schema_text", "spec_hash"]
@@ -51,6 +51,7 @@ def _finish(document: Document) -> MoASpec:
         check_secrets(document)
         spec = check_structure(document)
         check_references(document)
+        check_params(document)
     if spec is None or document.faults:
         raise SpecError(document.sorted_faults())
     return spec

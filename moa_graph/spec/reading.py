@@ -61,7 +61,10 @@ def read_document(text: str | bytes, file: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = (mark.line + 1, mark.column + 1) if mark else reader.last
-        document.stop((), f"not valid YAML: {_one_line(error.problem or error.context)}", at=at)
+        problem = _one_line(error.problem or error.context)
+        if r"'\t'" in problem:
+            problem = "a tab stands here, where YAML takes only spaces; indent with spaces, not tabs"
+        document.stop((), f"not valid YAML: {problem}", at=at)
     except Exception:  # noqa: BLE001  (the parser raises bare errors for some malformed input, such as "\UFFFFFFFF")
         document.stop((), "not valid YAML: a malformed part begins here", at=reader.last)
     return document

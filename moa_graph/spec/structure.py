@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from moa_graph.spec.document import Document, Path, show
+from moa_graph.spec.document import Document, Path, as_mapping, show
+from moa_graph.spec.providers import ExtractiveParams, is_extractive
 from moa_graph.spec.schema import (
     AggregatorSpec,
     DefaultsSpec,
@@ -21,11 +22,12 @@ from moa_graph.spec.schema import (
     ReferencesSpec,
 )
 
-__all__ = ["check_structure"]
+__all__ = ["check_params", "check_structure"]
 
 _CLASSES: dict[tuple[str, ...], type[BaseModel]] = {
     (): MoASpec,
     ("models", "*"): ModelSpec,
+    ("models", "*", "params"): ExtractiveParams,  # the only params that a spec can judge
     ("models", "*", "price"): PriceSpec,
     ("defaults",): DefaultsSpec,
     ("limits",): LimitsSpec,
@@ -47,6 +49,24 @@ _TYPES = {
     "model_attributes_type": "a mapping",
 }
 
+_EXAMPLES = {
+    (): "{moa: 1, name: mine, …}",
+    ("models",): "{a: {model: openai:gpt-4o}}",
+    ("models", "*"): "{model: openai:gpt-4o}",
+    ("models", "*", "price"): "{input: 2.5, output: 10}",
+    ("defaults",): "{timeout: 60s}",
+    ("limits",): "{deadline: 5m}",
+    ("layers",): "[{proposers: [a, b]}]",
+    ("layers", "*"): "{proposers: [a, b]}",
+    ("layers", "*", "proposers"): "[a, b]",
+    ("layers", "*", "proposers", "*"): "{model: a}",
+    ("layers", "*", "references"): "{placement: user}",
+    ("aggregator",): "{model: a}",
+    ("aggregator", "fallbacks"): "[a, b]",
+    ("aggregator", "references"): "{placement: user}",
+}
+"""What to write where a mapping or a list is expected; a and b are slots."""
+
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -63,6 +83,21 @@ def check_structure(document: Document) -> MoASpec | None:
         for details in error.errors(include_url=False):
             _note(document, details)
     return None
+
+
+def check_params(document: Document) -> None:
+    """Note every fault in the params of embedded models; what has a fault already is left out."""
+    for slot, model in as_mapping(as_mapping(document.data).get("models")).items():
+        params = as_mapping(model).get("params")
+        if not is_extractive(model) or not isinstance(params, dict):
+            continue
+        try:
+            ExtractiveParams.model_validate(params)
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                path = ("models", slot, "params", *details["loc"])
+                if not document.has_fault(path):
+                    _note(document, {**details, "loc": path})
 
 
 def _note(document: Document, details: ErrorDetails) -> None:
@@ -87,7 +122,7 @@ def _note(document: Document, details: ErrorDetails) -> None:
         )
     else:
         message, expected = _say(details)
-        words = [word for word in re.findall(r"'(\w+)'", expected) if kind == "literal_error"]
+        words = re.findall(r'"(\w+)"', expected) if kind == "literal_error" else []
         suggestion = document.suggest(details["input"], words) if words else ""
         document.fault(path, message, expected=expected, suggestion=suggestion)
 
@@ -99,19 +134,22 @@ def _say(details: ErrorDetails) -> tuple[str, str]:  # noqa: PLR0911  (one retur
     """Return (message, expected) for a value that does not fit; never the value itself."""
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind in _TYPES:
-        return f"{_kind_of(given)} stands here", _TYPES[kind]
+        example = _EXAMPLES.get(_shape(details["loc"]))
+        expected = f"{_TYPES[kind]} such as {example}" if example else _TYPES[kind]
+        return f"{_kind_of(given)} stands here", expected
     if kind in _LIMITS:
         key, words = _LIMITS[kind]
         return "out of bounds", f"{words} {context[key]:g}"
     if kind == "literal_error":
-        return "not one of the known words", str(context["expected"])
+        known = [show(word) for word in re.findall(r"'(\w+)'", str(context["expected"]))]
+        return "not one of the known words", "one of " * (len(known) > 1) + ", ".join(known)
     if kind == "string_pattern_mismatch":
         return "not a name", _NAME
     if kind in {"too_short", "string_too_short"}:
         return "empty", "at least one entry" if kind == "too_short" else "some text"
     if kind == "value_error":
         return str(context["error"]), ""
-    return str(details["msg"]), ""
+    return "not a value that fits here", ""
 
 
 def _kind_of(value: Any) -> str:
@@ -124,11 +162,14 @@ def _kind_of(value: Any) -> str:
     return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a mapping"
 
 
-def _class_at(path: Path) -> type[BaseModel] | None:
+def _shape(path: Path) -> tuple[str, ...]:
+    """Return a path with a star for every number and for the name of a slot."""
     shape = tuple("*" if isinstance(part, int) else part for part in path)
-    if shape[:1] == ("models",) and len(shape) > 1:
-        shape = ("models", "*", *shape[2:])
-    return _CLASSES.get(shape)
+    return ("models", "*", *shape[2:]) if shape[:1] == ("models",) and len(shape) > 1 else shape
+
+
+def _class_at(path: Path) -> type[BaseModel] | None:
+    return _CLASSES.get(_shape(path))
 
 
 def _known_keys(path: Path) -> list[str]:
@@ -139,4 +180,5 @@ def _known_keys(path: Path) -> list[str]:
 def _description(path: Path) -> str:
     model = _class_at(path[:-1])
     fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
-    return (fields[str(path[-1])].description or "").rstrip(".") if str(path[-1]) in fields else ""
+    text = (fields[str(path[-1])].description or "").rstrip(".") if str(path[-1]) in fields else ""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]  # USD stays

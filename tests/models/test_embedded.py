@@ -130,11 +130,56 @@ def test_list_items_stay_paragraphs_of_their_own() -> None:
 
 
 def test_the_next_model_reads_the_same_sentences_in_an_answer() -> None:
-    document = "Bees collect nectar.\n\n| bees | honey |\n\nbees make wax.\n\nBees dance."
+    document = "Bees collect nectar.\n\n- bees, honey\n\nbees make wax.\n\nBees dance."
     answer = ask("What of bees?", document, sentences=4, diversity=0)
-    assert answer == "Bees collect nectar.\n\n| bees | honey |\n\nbees make wax. Bees dance."
+    assert answer == "Bees collect nectar.\n\nbees, honey\n\nbees make wax. Bees dance."
     sentences = [sentence.text for sentence in split_sentences(answer)]
-    assert sentences == ["Bees collect nectar.", "| bees | honey |", "bees make wax.", "Bees dance."]
+    assert sentences == ["Bees collect nectar.", "bees, honey", "bees make wax.", "Bees dance."]
+
+
+@pytest.mark.parametrize("ranker", ["bm25", "tfidf", "textrank"])
+@pytest.mark.parametrize(
+    ("document", "question", "expected"),
+    [
+        ("蜂王每天产卵。法国的首都是巴黎。蜜蜂采蜜。", "法国的首都是哪里\uff1f", "法国的首都是巴黎。"),
+        ("蜜を集めます。東京は日本の首都です。", "日本の首都はどこですか\uff1f", "東京は日本の首都です。"),
+        ("蜜を集めます。東京は日本の首都です。", "日本の首都はどこですか。", "東京は日本の首都です。"),
+        (
+            "벌은 꿀을 모읍니다. 서울은 한국의 수도입니다.",
+            "한국의 수도는 어디입니까?",
+            "서울은 한국의 수도입니다.",
+        ),
+        ("ผึ้งเก็บน้ำหวาน\n\nกรุงเทพเป็นเมืองหลวง", "เมืองหลวงคืออะไร?", "กรุงเทพเป็นเมืองหลวง"),
+        ("蜜を集めます。東京は日本の首都です。", "誰がペニシリンを発見しましたか\uff1f", NOTHING_FOUND),
+    ],
+)
+def test_scripts_without_spaces_are_searched(
+    document: str, question: str, expected: str, ranker: str
+) -> None:
+    assert ask(question, document, ranker=ranker, sentences=1) == expected
+
+
+def test_a_full_width_question_is_not_material() -> None:
+    assert ExtractiveChatModel().invoke("天は何色ですか\uff1f").text == NOTHING_FOUND
+    assert ask("天は何色ですか\uff1f", "天は広いですか\uff1f天は青い。") == "天は青い。"
+
+
+def test_a_text_without_a_full_stop_is_answered_with_the_fitting_pieces() -> None:
+    document = "\n".join(f"entry {number} says nothing" for number in range(500)) + "\nthe queen sleeps\n"
+    answer = ask("Where does the queen sleep?", document + "more of the log\n" * 500)
+    assert "the queen sleeps" in answer
+    assert len(answer) <= 1000
+    assert answer in " ".join((document + "more of the log\n" * 500).split())
+
+
+def test_no_piece_of_a_long_question_is_repeated() -> None:
+    question = "where do bees, " * 200 + "sleep?"
+    assert ask(question, "Bees sleep in the hive.") == "Bees sleep in the hive."
+
+
+def test_tables_are_not_answered() -> None:
+    document = "| eggs | queen |\n|---|---|\n| 2,000 eggs | the queen |\n\nThe queen lays eggs."
+    assert ask("How many eggs does the queen lay?", document) == "The queen lays eggs."
 
 
 def test_max_tokens_leaves_out_whole_sentences_of_low_rank() -> None:

@@ -54,7 +54,7 @@ def test_every_missing_thing_is_named_at_once_before_any_call(server: FakeOpenAI
         ("models.named (openai:ok): ", "export MY_KEY="),
         ("models.unsaid (openai:ok): ", "api_key_env: none"),
         ("models.packageless (cohere:command): ", "pip install langchain-cohere"),
-        ("models.unknown (nobody:x): ", "Unsupported provider"),
+        ("models.unknown (nobody:x): ", "LangChain knows no provider 'nobody'; correct it in the spec."),
         ("models.hosted (host:mine): ", "models={'mine': …}"),
         ("models.recorded (replay:", "cannot be read"),
         ("models.wrong (embedded:extractive): ", "params.ranker"),
@@ -73,6 +73,21 @@ def test_every_missing_thing_is_named_at_once_before_any_call(server: FakeOpenAI
     with pytest.raises(ModelNotReady):
         models_pool.get("fine")
     assert server.count() == 0
+
+
+def test_what_several_slots_lack_is_said_once_with_their_names() -> None:
+    models = {name: {"model": f"openai:{name}"} for name in "abc"} | {"d": {"model": "nobody:x"}}
+    first, second = ModelPool(spec_of(models)).problems()
+    assert first.startswith("3 slots (a, b, c): the environment variable OPENAI_API_KEY is not set; ")
+    assert second == "models.d (nobody:x): LangChain knows no provider 'nobody'; correct it in the spec."
+
+
+def test_a_slot_used_in_two_ways_is_named_once() -> None:
+    models = {"a": EMBEDDED, "b": {"model": "openai:gpt-4o"}}
+    (problem,) = ModelPool(
+        spec_of(models, proposers=["b", {"model": "b", "id": "c", "max_tokens": 9}])
+    ).problems()
+    assert problem.startswith("models.b (openai:gpt-4o): ")
 
 
 def test_what_no_layer_uses_is_not_needed() -> None:

@@ -36,6 +36,13 @@ def test_no_ranker_scores_what_shares_no_term_with_the_question(ranker: RankerNa
     assert RANKERS[ranker](BAGS, bag("Who discovered penicillin?")) == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("ranker", RANKER_NAMES)
+def test_every_ranker_works_on_pairs_of_characters(ranker: RankerName) -> None:
+    bags = [bag("蜂王每天产卵。"), bag("法国的首都是巴黎。"), bag("蜜蜂采集花蜜。")]
+    first, best, last = RANKERS[ranker](bags, bag("法国的首都是哪里\uff1f"))
+    assert best > first == last == 0
+
+
 def test_rare_terms_count_more_than_common_ones() -> None:
     bags = [bag("layer quorum"), bag("layer grace"), bag("layer deadline")]
     common, *_ = RANKERS["bm25"](bags, bag("layer"))

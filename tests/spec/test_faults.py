@@ -15,8 +15,13 @@ def faults_of(text):
     return caught.value.faults
 
 
-HEAD = "moa: 1\nname: t\nmodels:\n  a: {model: openai:m}\n  b: {model: embedded:x}\n"
+HEAD = "moa: 1\nname: t\nmodels:\n  a: {model: openai:m}\n  b: {model: embedded:extractive}\n"
 TAIL = "aggregator: {model: a}\n"
+
+
+def EMBEDDED(params):  # noqa: N802  (named as the other parts of the table)
+    return VALID.replace('extractive"', f'extractive", params: {{{params}}}')
+
 
 # (text, line, column, path, part of what is said)
 TABLE = {
@@ -25,7 +30,7 @@ TABLE = {
     "unknown key of a price": (VALID.replace("b: {", "b: {price: {input: 1, output: 2, inputs: 1}, "), 5, 36, "models.b.price.inputs", 'did you mean "input"?'),
     "inner name of a field": (VALID.replace("{model: a}", "{model: a, references: {from_: previous}}"), 8, 37, "aggregator.references.from_", 'did you mean "from"?'),
     "missing key": ("moa: 1\nname: t\n" + VALID[VALID.index("layers"):], 1, 1, "models", '"models" is missing'),
-    "missing key in a list": (HEAD + "layers:\n  - quorum: 1\n" + TAIL, 7, 5, "layers[0].proposers", '"proposers" is missing; expected Who answers'),
+    "missing key in a list": (HEAD + "layers:\n  - quorum: 1\n" + TAIL, 7, 5, "layers[0].proposers", '"proposers" is missing; expected who answers'),
     "version": (VALID.replace("moa: 1", "moa: 2"), 1, 6, "moa", "expected 1, its only version"),
     "version true": (VALID.replace("moa: 1", "moa: true"), 1, 6, "moa", "expected 1, its only version"),
     "version 1.0": (VALID.replace("moa: 1", "moa: 1.0"), 1, 6, "moa", "expected 1, its only version"),
@@ -34,7 +39,9 @@ TABLE = {
     "not a mapping": (VALID.replace("{model: a}", "[a]"), 8, 13, "aggregator", "a list stands here; expected a mapping"),
     "not a list": (VALID.replace("[a, b]", "a"), 7, 16, "layers[0].proposers", "text stands here; expected a list"),
     "layers not a list": (HEAD + "layers: {a: 1}\n" + TAIL, 6, 9, "layers", "a mapping stands here; expected a list"),
-    "a layer that is text": (HEAD + "layers: [a]\n" + TAIL, 6, 10, "layers[0]", "text stands here; expected a mapping"),
+    "a layer that is text": (HEAD + "layers: [a]\n" + TAIL, 6, 10, "layers[0]", "text stands here; expected a mapping such as {proposers: [a, b]}"),
+    "a slot that is text": (VALID.replace("{model: openai:gpt-4o}", "openai:gpt-4o"), 4, 6, "models.a", "text stands here; expected a mapping such as {model: openai:gpt-4o}"),
+    "an aggregator that is text": (VALID.replace("{model: a}", "a"), 8, 13, "aggregator", "text stands here; expected a mapping such as {model: a}"),
     "not a number": (VALID.replace("{model: a}", "{model: a, temperature: warm}"), 8, 37, "aggregator.temperature", "expected a number"),
     "a yes is text": (VALID.replace("{model: a}", "{model: a, attempts: yes}"), 8, 34, "aggregator.attempts", "text stands here; expected a whole number"),
     "true is no number": (VALID.replace("{model: a}", "{model: a, attempts: true}"), 8, 34, "aggregator.attempts", "true or false stands here"),
@@ -46,7 +53,8 @@ TABLE = {
     "empty text": (VALID.replace("{model: a}", "{model: a, system: ''}"), 8, 32, "aggregator.system", "empty; expected some text"),
     "bad name": (VALID.replace("name: test", "name: a/b"), 2, 7, "name", "not a name; expected 1 to 64"),
     "bad name of a slot": (VALID.replace("  b:", "  'b c':"), 5, 3, 'models["b c"]', "not a name; expected 1 to 64"),
-    "unknown word": (VALID.replace("{model: a}", "{model: a, references: {placement: sytem}}"), 8, 48, "aggregator.references.placement", 'did you mean "system"?'),
+    "unknown word": (VALID.replace("{model: a}", "{model: a, references: {placement: sytem}}"), 8, 48, "aggregator.references.placement", 'expected one of "system", "user" (did you mean "system"?)'),
+    "the only word": (VALID.replace("{model: a}", "{model: a, references: {order: shuffled}}"), 8, 44, "aggregator.references.order", 'not one of the known words; expected "listed"'),
     "duration": (VALID + "defaults: {timeout: 5 parsecs}\n", 9, 21, "defaults.timeout", "not a duration such as 30s"),
     "duration of zero": (VALID + "defaults: {timeout: 0s}\n", 9, 21, "defaults.timeout", "longer than 0"),
     "duration true": (VALID + "defaults: {timeout: true}\n", 9, 21, "defaults.timeout", "not a duration"),
@@ -59,10 +67,21 @@ TABLE = {
     "base_url with spaces": (VALID.replace("gpt-4o", "m, api_key_env: none, base_url: 'http://h /'"), 4, 53, "models.a.base_url", "not an address"),
     "base_url with a fragment": (VALID.replace("gpt-4o", "m, api_key_env: none, base_url: 'http://h/#x'"), 4, 53, "models.a.base_url", "fragment"),
     "key variable": (VALID.replace("gpt-4o", "m, api_key_env: 'my key'"), 4, 37, "models.a.api_key_env", "not the NAME of an environment variable"),
-    "base_url of a local model": (VALID.replace('embedded:extractive"', "embedded:x\", base_url: 'http://h'"), 5, 38, "models.b.base_url", "calls no server"),
+    "base_url of a local model": (VALID.replace('embedded:extractive"', "embedded:extractive\", base_url: 'http://h'"), 5, 47, "models.b.base_url", "calls no server"),
     "key of a replay": (VALID.replace('embedded:extractive"', 'replay:x", api_key_env: A_KEY'), 5, 39, "models.b.api_key_env", "calls no server"),
     "param that a slot sets": (VALID.replace("gpt-4o", "m, params: {temperature: 1}"), 4, 33, "models.a.params.temperature", "expected `temperature` of the slot instead"),
     "param that the run sets": (VALID.replace("gpt-4o", "m, params: {http_client: 1}"), 4, 33, "models.a.params.http_client", "the run itself sets it"),
+    "mistyped provider": (VALID.replace("openai:", "opena:"), 4, 14, "models.a.model", 'there is no provider "opena" (did you mean "openai"?)'),
+    "mistyped provider of ours": (VALID.replace("embedded:", "Embeded:"), 5, 14, "models.b.model", '(did you mean "embedded"?)'),
+    "embedded model that is not there": (VALID.replace("extractive", "extract"), 5, 14, "models.b.model", 'there is no embedded model "extract"; expected embedded:extractive'),
+    "ranker of an embedded model": (EMBEDDED("ranker: bm26"), 5, 54, "models.b.params.ranker", 'not one of the known words; expected one of "bm25", "tfidf", "textrank" (did you mean "bm25"?)'),
+    "no sentences": (EMBEDDED("sentences: 0"), 5, 57, "models.b.params.sentences", "out of bounds; expected at least 1"),
+    "too many sentences": (EMBEDDED("sentences: 101"), 5, 57, "models.b.params.sentences", "out of bounds; expected at most 100"),
+    "part of a sentence": (EMBEDDED("sentences: 1.5"), 5, 57, "models.b.params.sentences", "expected a whole number"),
+    "diversity": (EMBEDDED("diversity: 1.1"), 5, 57, "models.b.params.diversity", "out of bounds; expected at most 1"),
+    "diversity in words": (EMBEDDED("diversity: much"), 5, 57, "models.b.params.diversity", "text stands here; expected a number"),
+    "unknown param of an embedded model": (EMBEDDED("rankr: bm25"), 5, 46, "models.b.params.rankr", 'unknown key "rankr"; expected one of ranker, sentences, diversity (did you mean "ranker"?)'),
+    "temperature in the params of an embedded model": (EMBEDDED("temperature: 1"), 5, 46, "models.b.params.temperature", "expected `temperature` of the slot instead"),
     "unknown slot": (VALID.replace("{model: a}", "{model: c}"), 8, 21, "aggregator.model", 'there is no slot "c" under `models`; expected one of "a", "b"'),
     "unknown slot in a layer": (VALID.replace("[a, b]", "[a, {model: bb}]"), 7, 28, "layers[0].proposers[1].model", 'did you mean "b"?'),
     "unknown fallback": (VALID.replace("{model: a}", "{model: a, fallbacks: [b, x]}"), 8, 39, "aggregator.fallbacks[1]", 'there is no slot "x"'),
@@ -96,7 +115,8 @@ TABLE = {
     "second document": (VALID + "---\na: 1\n", 9, 1, "", "a second document begins here"),
     "directive": ("%YAML 1.1\n---\n" + VALID, 2, 1, "", "a directive"),
     "syntax": (VALID + "x: [1\n", 10, 1, "", "not valid YAML: expected ',' or ']'"),
-    "tab": ("moa: 1\n\tname: x\n", 2, 1, "", "not valid YAML"),
+    "tab": ("moa: 1\n\tname: x\n", 2, 1, "", "not valid YAML: a tab stands here, where YAML takes only spaces; indent with spaces, not tabs"),
+    "tab after a colon": ("moa:\t1\n", 1, 5, "", "a tab stands here"),
     "escape beyond Unicode": ('moa: "\\UFFFFFFFF"\n', 1, 1, "", "not valid YAML"),
     "infinity": (VALID + "limits: {max_cost: .inf}\n", 9, 20, "limits.max_cost", "a number that is not finite"),
     "not a number in YAML": (VALID + "limits: {max_cost: .nan}\n", 9, 20, "limits.max_cost", "a number that is not finite"),
@@ -166,7 +186,7 @@ def test_the_message_has_a_line_for_each_fault():
     with pytest.raises(SpecError) as caught:
         parse_spec("moa: 1\nname: t\nmodels: {a: {model: x}}\n", file="my.yaml")
     assert str(caught.value).splitlines() == [
-        'my.yaml:1:1: aggregator: "aggregator" is missing; expected Who writes the answer',
+        'my.yaml:1:1: aggregator: "aggregator" is missing; expected who writes the answer',
         "my.yaml:3:21: models.a.model: not of the form provider:model, such as openai:gpt-4o",
     ]
 
@@ -235,7 +255,9 @@ def test_local_models_need_no_price_under_a_cost_limit():
 
 
 def test_a_slot_that_is_not_used_needs_no_price():
-    text = VALID.replace("  b:", "  unused: {model: openai:x}\n  b:").replace("openai:gpt-4o", "embedded:x")
+    text = VALID.replace("  b:", "  unused: {model: openai:x}\n  b:").replace(
+        "openai:gpt-4o", "embedded:extractive"
+    )
     assert parse_spec(text + "limits: {max_cost: 1}\n").limits.max_cost == 1
 
 
@@ -272,3 +294,38 @@ def test_defaults_reach_every_member():
     assert [(m.id, m.timeout, m.attempts) for m in spec.members(layer)] == [("a", 7, 2), ("b", 5, 1)]
     assert [(m.id, m.timeout, m.attempts) for m in spec.aggregators()] == [("a", 9, 4), ("b", 9, 4)]
     assert (spec.depth, spec.models["a"].provider, spec.models["a"].model_name) == (2, "openai", "m")
+
+
+def test_every_param_of_an_embedded_model_is_judged_at_once():
+    faults = faults_of(EMBEDDED("ranker: bm26, sentences: 0, foo: 1"))
+    assert [(fault.line, fault.column, fault.path) for fault in faults] == [
+        (5, 54, "models.b.params.ranker"),
+        (5, 71, "models.b.params.sentences"),
+        (5, 74, "models.b.params.foo"),
+    ]
+
+
+def test_an_embedded_model_takes_its_params():
+    spec = parse_spec(EMBEDDED("ranker: textrank, sentences: 5, diversity: 1"))
+    assert spec.models["b"].params == {"ranker": "textrank", "sentences": 5, "diversity": 1}
+
+
+@pytest.mark.parametrize("model", ["nobody:x", "Anthropic:x", "azure-openai:x", "google_genai:x", "host:x"])
+def test_a_provider_that_is_like_no_other_is_left_to_the_check_before_the_run(model):
+    assert parse_spec(VALID.replace("openai:gpt-4o", model)).models["a"].model == model
+
+
+def test_the_params_of_another_model_are_not_judged():
+    text = VALID.replace("openai:gpt-4o", "openai:m, params: {ranker: bm26, foo: 1}")
+    assert parse_spec(text).models["a"].params == {"ranker": "bm26", "foo": 1}
+
+
+def test_a_key_in_the_params_of_an_embedded_model_is_not_repeated():
+    [fault] = faults_of(EMBEDDED("api_key: hunter2"))
+    assert "does not belong in a spec" in fault.message
+
+
+def test_no_phrase_of_the_validator_is_said():
+    said = "\n".join(str(fault) for text, *_ in TABLE.values() for fault in faults_of(text))
+    for phrase in ("Input should be", "Extra inputs", "valid integer", "Field required"):
+        assert phrase not in said
