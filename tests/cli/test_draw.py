@@ -20,7 +20,7 @@ def test_the_suffix_decides_on_the_format(
     moa: Moa, served: SpecFile, tmp_path: Path, name: str, begin: bytes
 ) -> None:
     result = moa("draw", served([["ok@a"]], "ok"), "-o", name)
-    assert (result.exit_code, result.stdout) == (0, "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"wrote {name}\n")
     assert (tmp_path / name).read_bytes().startswith(begin)
 
 

@@ -84,8 +84,9 @@ def test_an_existing_file_is_kept_unless_forced(moa: Moa, tmp_path: Path) -> Non
         (["--provider", "nobody"], "none of openai"),
         (["--provider", "vllm"], "--model"),
         (["--provider", "compatible", "--model", "m"], "--base-url"),
-        (["--provider", "vllm", "--model", "m", "--base-url", "ftp://x"], "base_url"),
-        (["--provider", "vllm", "--model", "m", "--key-env", "sk-not-a-name"], "api_key_env"),
+        (["--provider", "vllm", "--model", "m", "--base-url", "ftp://x"], "--base-url: not an address"),
+        (["--provider", "vllm", "--model", " "], "--model: a name is needed"),
+        (["--provider", "vllm", "--model", "m", "--key-env", "sk-not-a-name"], "--key-env: not the NAME"),
         (["no/such/folder.yaml", "--provider", "ollama"], "No such file"),
     ],
 )
@@ -104,6 +105,24 @@ def test_on_a_terminal_what_is_missing_is_asked(tmp_path: Path) -> None:
     assert code == 0, output
     slot = load_spec(tmp_path / "moa.yaml").models["my-model"]
     assert (slot.base_url, slot.api_key_env) == ("http://localhost:1234/v1", "MY_KEY")
+
+
+def test_on_a_terminal_a_wrong_word_is_asked_for_again(tmp_path: Path) -> None:
+    answers = ["opnai", "compatible", "localhost", "http://localhost:1234/v1", " ", "m", "sk-key", "MY_KEY"]
+    code, output = on_terminal("init", cwd=tmp_path, answers=answers)
+    assert code == 0, output
+    slot = load_spec(tmp_path / "moa.yaml").models["m"]
+    assert (slot.base_url, slot.api_key_env) == ("http://localhost:1234/v1", "MY_KEY")
+    assert "'opnai' is none of openai" in output
+    assert "not an address such as" in output
+
+
+def test_on_a_terminal_a_wrong_option_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    for option, value in (("--base-url", "localhost"), ("--key-env", "sk-key"), ("--model", " ")):
+        code, output = on_terminal("init", option, value, cwd=tmp_path)
+        assert code == 2
+        assert "Provider (" not in output
+        assert f"Invalid value for {option}" in output
 
 
 def test_on_a_terminal_the_suggested_models_may_be_taken(tmp_path: Path) -> None:

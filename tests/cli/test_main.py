@@ -45,6 +45,18 @@ def test_errors_have_their_exit_codes_and_their_hints(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "error: no key\nhint: set it\n"
 
 
+def test_all_lines_of_a_message_but_those_of_a_spec_are_indented(capsys: pytest.CaptureFixture[str]) -> None:
+    complain({"type": "ModelNotReady", "message": "no key\nno package", "hint": ""})
+    complain({"type": "SpecError", "message": "a.yaml:1:1: x\na.yaml:2:1: y", "hint": ""})
+    assert capsys.readouterr().err == "error: no key\n       no package\na.yaml:1:1: x\na.yaml:2:1: y\n"
+
+
+def test_the_usage_line_names_the_arguments_as_the_help_does(moa: Moa) -> None:
+    assert moa("run", "-h").stdout.startswith("Usage: moa run [OPTIONS] SPEC QUESTION\n")
+    assert moa("check", "-h").stdout.startswith("Usage: moa check [OPTIONS] SPEC...\n")
+    assert moa("init", "-h").stdout.startswith("Usage: moa init [OPTIONS] [FILE]\n")
+
+
 def test_python_m_is_the_same_program(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

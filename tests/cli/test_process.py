@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -112,6 +114,7 @@ def test_an_interrupted_run_gives_its_proposals_as_json(
     assert returned == 130
     record = json.loads(out)
     assert record["error"]["type"] == "Interrupted"
+    assert record["seconds"] == round(record["seconds"], 4)
     assert [proposal["id"] for proposal in record["proposals"]] == ["layer-1/ok-a"]
 
 
@@ -135,6 +138,88 @@ def test_a_reader_that_leaves_ends_the_program_quietly(
         process.stderr.close()
         assert process.wait(timeout=60) in (0, 1)
         assert error == b""
+
+
+def test_what_follows_an_interrupted_stream_begins_on_its_own_line(
+    served: SpecFile, server: FakeOpenAI, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [*MOA, "run", served([], "stall"), "Why?", "--stream"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    try:
+        begun = os.read(process.stdout.fileno(), 1000)
+        process.send_signal(signal.SIGINT)
+        rest, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert (begun + rest).strip()
+    assert (begun + rest).endswith(b"\n")
+    assert b"error: the run was interrupted" in error
+
+
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def shell(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[str], subprocess.CompletedProcess[bytes]]:
+    """Run `moa` with redirections, as a shell does."""
+
+    def run(arguments: str) -> subprocess.CompletedProcess[bytes]:
+        line = " ".join([*map(shlex.quote, MOA), arguments])
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env=environment({"PYTHONUNBUFFERED": request.param}),
+        )
+
+    return run
+
+
+Shell = Callable[[str], subprocess.CompletedProcess[bytes]]
+
+
+@pytest.mark.parametrize("lost", ["2>/dev/full", "2>&-", "2> >(exec true)", "2>&- <&-"])
+def test_an_answer_survives_a_stderr_that_takes_nothing(
+    shell: Shell, replayed: Callable[[str], str], lost: str
+) -> None:
+    result = shell(f"run {replayed('The answer.')} Why? --show-proposals {lost}")
+    assert (result.returncode, result.stdout) == (0, b"The answer.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize(
+    "command", ["run {} Why? -q", "run {} Why? --json -q", "run {} Why? --stream -q", "check {}"]
+)
+def test_a_stdout_that_takes_nothing_is_said(
+    shell: Shell, replayed: Callable[[str], str], command: str
+) -> None:
+    result = shell(f"{command.format(replayed('The answer.'))} >/dev/full")
+    assert (result.returncode, result.stderr) == (
+        1,
+        b"error: cannot write to stdout: No space left on device\n",
+    )
+
+
+def test_with_a_closed_stdout_nothing_is_begun(shell: Shell, served: SpecFile, server: FakeOpenAI) -> None:
+    result = shell(f"run {served([], 'ok')} Why? >&-")
+    assert (result.returncode, result.stderr) == (2, b"error: stdout is closed: the answer would be lost\n")
+    assert server.count() == 0
+
+
+def test_a_closed_stdin_is_an_empty_question(shell: Shell, replayed: Callable[[str], str]) -> None:
+    result = shell(f"run {replayed('x')} - <&-")
+    assert result.returncode == 2
+    assert b"the question is empty" in result.stderr
+    assert b"Traceback" not in result.stderr
 
 
 def test_an_answer_survives_a_terminal_that_cannot_write_it(

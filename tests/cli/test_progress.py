@@ -101,6 +101,7 @@ def test_what_was_paid_for_is_summed_over_proposers_and_aggregators(progress: Pr
     assert progress.calls() == 4
     assert progress.usage() == {"input_tokens": 20, "output_tokens": 10, "source": "provider"}
     assert progress.cost() == pytest.approx(0.02)
+    assert [record["id"] for record in progress.attempted] == ["aggregator/z"]
     assert [record["id"] for record in progress.proposals] == ["draft/a"]
 
 
@@ -174,7 +175,8 @@ def test_long_reasons_do_not_push_the_figures_out(progress: Progress) -> None:
         (started("aggregator/z", "aggregator"), "aggregator/z: openai:m writes the answer"),
         (RETRIED, "draft/a: attempt 1 failed: timeout: no answer [bold]; again in 1.2 s"),
         ({**RETRIED, "wait": 0.0}, "draft/a: attempt 1 failed: timeout: no answer [bold]; again at once"),
-        (ended(proposal("draft/a")), "draft/a: done in 1.5 s, 10 → 5 tokens, $0.0100"),
+        (ended(proposal("draft/a")), "draft/a: done in 1.5 s, 10 → 5 tokens, cost $0.0100"),
+        (ended(proposal("draft/a", cost=None)), "draft/a: done in 1.5 s, 10 → 5 tokens, cost unknown"),
         (ended(proposal("aggregator/z"), "aggregator"), ""),
         (ended(proposal("draft/a", "failed")), "draft/a: failed after 1.5 s: timeout: no answer [bold]"),
         (ended(proposal("draft/a", "cut")), "draft/a: cut after 1.5 s: timeout: no answer [bold]"),

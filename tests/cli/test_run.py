@@ -24,6 +24,7 @@ KEYS = [
     "calls",
     "seconds",
     "warnings",
+    "aggregators",
 ]
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x1b[0m [bold]not markup[/bold]\r\n\x9b2Jsecond line"
 PLAIN = "red [bold]not markup[/bold]\nsecond line\n"
@@ -71,6 +72,7 @@ def test_json_is_one_object_with_everything_in_spec_order(moa: Moa, served: Spec
     assert record["cost"] > 0
     assert record["usage"]["output_tokens"] > 0
     assert "layer-2/400" in record["warnings"][0]
+    assert [call["id"] for call in record["aggregators"]] == ["aggregator/ok-z"]
 
 
 def test_a_failed_run_keeps_what_was_paid_for(moa: Moa, served: SpecFile) -> None:
@@ -82,6 +84,7 @@ def test_a_failed_run_keeps_what_was_paid_for(moa: Moa, served: SpecFile) -> Non
     assert (record["status"], record["answer"]) == ("failed", None)
     assert [proposal["status"] for proposal in record["proposals"]] == ["ok", "failed"]
     assert record["calls"] == 4
+    assert [call["status"] for call in record["aggregators"]] == ["failed", "failed"]
     assert record["error"]["type"] == "AggregatorFailed"
     assert record["error"]["hint"]
     assert "error: no answer from the aggregator" in result.stderr
@@ -180,6 +183,33 @@ def test_a_missing_key_is_said_before_any_call(moa: Moa, served: SpecFile, serve
     result = moa("run", served([["ok"]], "ok", slot={"api_key_env": "MOA_NO_SUCH_KEY"}), "Why?")
     assert result.exit_code == 2
     assert "MOA_NO_SUCH_KEY" in result.stderr
+    assert server.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "Missing argument 'QUESTION'"),
+        ([" "], "the question is empty"),
+        (["Why", "not?"], "put the question in quotes"),
+        (["Why?", "--context", "missing.md"], "missing.md: No such file"),
+        (["Why?", "--nonsense"], "--nonsense"),
+        (["Why?", "--record", "no/such/folder.jsonl"], "folder.jsonl"),
+    ],
+)
+def test_wrong_usage_is_said_in_words_and_with_json_as_one_object_too(
+    moa: Moa, served: SpecFile, server: FakeOpenAI, arguments: list[str], problem: str
+) -> None:
+    spec = served([], "ok")
+    plain = moa("run", spec, *arguments)
+    assert (plain.exit_code, plain.stdout) == (2, "")
+    assert problem in plain.stderr
+    result = moa("run", spec, *arguments, "--json")
+    assert result.exit_code == 2
+    record = json.loads(result.stdout)
+    assert (record["status"], record["error"]["type"], record["calls"]) == ("failed", "UsageError", 0)
+    assert problem in record["error"]["message"]
+    assert problem in result.stderr
     assert server.count() == 0
 
 

@@ -22,6 +22,7 @@ HARMFUL = [
     ("\x1b]0;no end", "0;no end"),
     ("\x1b[31", "31"),
     ("end\x1b", "end"),
+    ("a\u202egpj.exe\u202c \u2066b\u2069", "agpj.exe b"),
 ]
 
 
