@@ -130,7 +130,7 @@ async def test_refused_connection_is_a_connection_failure() -> None:
 async def test_a_hang_or_a_drip_ends_with_the_attempts_timeout(
     server: FakeOpenAI, behaviour: str, stream: bool
 ) -> None:
-    record = await fault(server, {"model": behaviour, "timeout": 0.15, "attempts": 2}, stream=stream)
+    record = await fault(server, {"model": behaviour, "timeout": 0.7, "attempts": 2}, stream=stream)
     check(record, server, behaviour, ("timeout", 2, None))
     assert await server.disconnected(behaviour, 2)
 
