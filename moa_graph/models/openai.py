@@ -166,7 +166,7 @@ class ChatCompletionsModel(ChatOpenAI):
             chunk = self._convert_chunk_to_generation_chunk(record, AIMessageChunk, None)
         except _UNREADABLE as error:
             raise ModelOutputError(f"a chunk of the stream is malformed: {error!r}") from error
-        if chunk is None:  # pragma: no cover - LangChain skips only a null delta, and check_chunk leaves none
+        if chunk is None:  # LangChain skips a null delta, and check_chunk leaves none
             raise ModelOutputError("a chunk of the stream has no delta")
         for choice in record["choices"]:
             _keep_extras(chunk.message, choice["delta"])

@@ -258,3 +258,16 @@ async def test_cookies_are_neither_kept_nor_sent(site: Any) -> None:
     for _ in range(2):
         await client_for(origin).get(origin)
     assert seen == [None, None]
+
+
+def test_a_forked_child_leaves_its_parents_sessions_alone(monkeypatch):
+    class Untouchable:
+        def is_running(self):
+            raise AssertionError("the parent's loop was asked")
+
+    sessions = http._Sessions()
+    sessions._open[(object(), Untouchable())] = (object(), object())
+    with pytest.raises(AssertionError, match="the parent's loop"):
+        sessions.close_all()  # the process that opened them does ask
+    monkeypatch.setattr(http.os, "getpid", lambda: -1)
+    sessions.close_all()
