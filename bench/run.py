@@ -28,6 +28,7 @@ SCENARIOS = (
     "memory",
     "memory:measure_bare",
     "first_token",
+    "postgres",
     "synchronous",
     "startup",
 )
@@ -42,6 +43,8 @@ PACKAGES = (
     "openai",
     "aiohttp",
     "langgraph-checkpoint-sqlite",
+    "langgraph-checkpoint-postgres",
+    "psycopg",
     "mixture-llm",
 )
 

@@ -22,8 +22,14 @@ if TYPE_CHECKING:
         QuorumNotMet,
         RunError,
         SpecError,
+        SpecMismatch,
+        StoreError,
+        ThreadBusy,
+        ThreadError,
     )
     from moa_graph.graph import build_graph
+    from moa_graph.runs.run import Run
+    from moa_graph.runs.threads import Runs
     from moa_graph.spec.loading import dump_spec, json_schema, load_spec, parse_spec
     from moa_graph.spec.schema import MoASpec
     from moa_graph.state import Failure, MoAState, Proposal
@@ -41,7 +47,13 @@ _HOME = {
     "Proposal": "state",
     "QuorumNotMet": "errors",
     "RunError": "errors",
+    "Run": "runs.run",
+    "Runs": "runs.threads",
     "SpecError": "errors",
+    "SpecMismatch": "errors",
+    "StoreError": "errors",
+    "ThreadBusy": "errors",
+    "ThreadError": "errors",
     "build_graph": "graph",
     "dump_spec": "spec.loading",
     "json_schema": "spec.loading",
@@ -62,8 +74,14 @@ __all__ = [
     "ModelNotReady",
     "Proposal",
     "QuorumNotMet",
+    "Run",
     "RunError",
+    "Runs",
     "SpecError",
+    "SpecMismatch",
+    "StoreError",
+    "ThreadBusy",
+    "ThreadError",
     "build_graph",
     "dump_spec",
     "json_schema",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage
+from typing_extensions import TypedDict
 
 from moa_graph.errors import AggregatorFailed
 from moa_graph.execution import Execution, enter, totals
 from moa_graph.models.pool import ModelPool
 from moa_graph.node import Dispatch, Node
-from moa_graph.proposers import NoProposal
-from moa_graph.proposers.call import ModelCaller, Reply
+from moa_graph.proposers import NoProposal, Request
+from moa_graph.proposers.call import ModelCaller
 from moa_graph.spec.schema import LayerSpec, MoASpec
 from moa_graph.state import MoAState, Proposal
 
@@ -20,6 +22,14 @@ __all__ = ["AggregatorNode"]
 
 _FINAL: frozenset[str] = frozenset({"budget", "deadline"})
 """Failures after which no fallback can do better."""
+
+
+class _Answer(TypedDict):
+    """Hold an answer as LangGraph keeps it until its node ends: the record, the message's id and marks."""
+
+    proposal: Proposal
+    message_id: str | None
+    metadata: dict[str, Any]
 
 
 class AggregatorNode(Node):
@@ -36,7 +46,7 @@ class AggregatorNode(Node):
         self.callers = callers
         self.pool = pool
 
-    async def run(self, state: MoAState, dispatch: Dispatch[Any]) -> dict[str, Any]:  # noqa: ARG002 - one call, no task
+    async def run(self, state: MoAState, dispatch: Dispatch[_Answer]) -> dict[str, Any]:
         """Return the answer as an update of the state."""
         execution = await enter(self.spec, self.pool, state, first=self.previous is None)
         references = execution.references(self.previous)
@@ -47,7 +57,7 @@ class AggregatorNode(Node):
         failures: list[Proposal] = []
         for caller in self.callers:
             try:
-                reply = await caller.call(request)
+                answer = await dispatch(caller.id, partial(_ask, caller, request))
             except NoProposal as none:
                 failures.append(none.proposal)
                 request.emit(
@@ -56,27 +66,28 @@ class AggregatorNode(Node):
                 if none.proposal["failure"] and none.proposal["failure"]["kind"] in _FINAL:
                     break
                 continue
-            return self._answered(execution, reply, caller.member.model, failures)
+            if caller.id not in request.budget.ran:
+                request.budget.book(answer["proposal"])
+            return self._answered(execution, answer, caller.member.model, failures)
         tried = ", ".join(record["proposer"] for record in failures)
         raise execution.failed(AggregatorFailed, f"no answer from the aggregator (tried {tried})", failures)
 
     def _answered(
-        self, execution: Execution, reply: Reply, slot: str, failures: list[Proposal]
+        self, execution: Execution, answer: _Answer, slot: str, failures: list[Proposal]
     ) -> dict[str, Any]:
-        records = [*execution.proposals.values(), *failures, reply.proposal]
+        proposal = answer["proposal"]
+        records = [*execution.proposals.values(), *failures, proposal]
         summary = _summary(execution, records, slot) | {
             # its text is the answer itself: say it once
-            "aggregator": {
-                key: value for key, value in reply.proposal.items() if key not in {"text", "reasoning"}
-            },
+            "aggregator": {key: value for key, value in proposal.items() if key not in {"text", "reasoning"}},
             "failed_aggregators": failures,
         }
         execution.emit(
             {
                 "type": "call.finished",
-                "id": reply.proposal["id"],
+                "id": proposal["id"],
                 "role": "aggregator",
-                "proposal": reply.proposal,
+                "proposal": proposal,
             }
         )
         execution.emit(
@@ -91,8 +102,18 @@ class AggregatorNode(Node):
                 "error": None,
             }
         )
-        answer = _message(reply, summary)
-        return execution.update({}) | {"messages": [answer], "status": "answered"}
+        return execution.update({}) | {"messages": [_message(answer, summary)], "status": "answered"}
+
+
+async def _ask(caller: ModelCaller, request: Request) -> _Answer:
+    reply = await caller.call(request)
+    kept = ("model_name", "model_provider", "finish_reason")
+    marks = reply.message.response_metadata
+    return {
+        "proposal": reply.proposal,
+        "message_id": reply.message.id,
+        "metadata": {key: marks[key] for key in kept if key in marks},
+    }
 
 
 def _summary(execution: Execution, records: list[Proposal], slot: str) -> dict[str, Any]:
@@ -100,7 +121,7 @@ def _summary(execution: Execution, records: list[Proposal], slot: str) -> dict[s
     return {
         "name": execution.spec.name,
         "answered_by": slot,
-        **totals(records),
+        **totals([*execution.paid, *records]),
         "seconds": round(execution.budget.seconds, 4),
         "proposals": dict(statuses),
         "warnings": _warnings(records),
@@ -118,17 +139,14 @@ def _warnings(records: list[Proposal]) -> list[str]:
     return found
 
 
-def _message(reply: Reply, summary: dict[str, Any]) -> AIMessage:
+def _message(answer: _Answer, summary: dict[str, Any]) -> AIMessage:
     """Return the answer with the whole run's usage; its id is the streamed message's, so it is shown once."""
-    usage, message = summary["usage"], reply.message
-    kept = ("model_name", "model_provider", "finish_reason")
-    metadata = {key: message.response_metadata[key] for key in kept if key in message.response_metadata}
-    reasoning = reply.proposal["reasoning"]
+    usage, reasoning = summary["usage"], answer["proposal"]["reasoning"]
     return AIMessage(
-        content=reply.proposal["text"],
-        id=message.id,
+        content=answer["proposal"]["text"],
+        id=answer["message_id"],
         additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
-        response_metadata={**metadata, "moa": summary},
+        response_metadata={**answer["metadata"], "moa": summary},
         usage_metadata={
             "input_tokens": usage["input_tokens"],
             "output_tokens": usage["output_tokens"],

@@ -3,11 +3,15 @@
 MoAError
  ├── SpecError             a spec that cannot be used; lists every fault with file:line:column
  ├── ModelNotReady         a slot's key, package or file is missing; nothing was called
+ ├── ThreadError           a thread that is not there, or cannot do what was asked; nothing was called
+ │    ├── ThreadBusy       somebody else runs the thread
+ │    └── SpecMismatch     the thread was made by another spec; shows the difference
  └── RunError              a run that ended without an answer; what was paid for is kept in it
       ├── QuorumNotMet     too few proposers of a layer succeeded
       ├── AggregatorFailed the aggregator and all its fallbacks failed
       ├── DeadlineExceeded the run's time was up
-      └── BudgetExceeded   the run's limit of calls or of cost was reached
+      ├── BudgetExceeded   the run's limit of calls or of cost was reached
+      └── StoreError       the place where threads are kept failed, or holds what cannot be trusted
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ __all__ = [
     "QuorumNotMet",
     "RunError",
     "SpecError",
+    "SpecMismatch",
+    "StoreError",
+    "ThreadBusy",
+    "ThreadError",
 ]
 
 
@@ -80,6 +88,25 @@ class ModelNotReady(MoAError):
     """Refuse to start a run because a slot lacks its key, package, file or registered object."""
 
 
+class ThreadError(MoAError):
+    """Refuse what was asked of a thread: it is unknown, has ended, or is not at the right place."""
+
+
+class ThreadBusy(ThreadError):
+    """Refuse to run a thread that somebody else runs, in this process or in another one."""
+
+
+class SpecMismatch(ThreadError):
+    """Refuse to go on with a thread under another spec than the one it was made by.
+
+    `difference` is a unified diff from the thread's spec to the one that was given.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", difference: str = "") -> None:
+        super().__init__(f"{message}\n{difference}" if difference else message, hint=hint)
+        self.difference = difference
+
+
 class RunError(MoAError):
     """End a run without an answer, keeping all that was paid for.
 
@@ -119,3 +146,7 @@ class DeadlineExceeded(RunError):
 
 class BudgetExceeded(RunError):
     """End a run because the next call would break `limits.max_calls` or `limits.max_cost`."""
+
+
+class StoreError(RunError):
+    """Report that threads cannot be kept: the store failed, or a row of it cannot be trusted."""

@@ -18,6 +18,7 @@ __all__ = [
     "CallFinished",
     "CallRetried",
     "CallStarted",
+    "CallStreamed",
     "Emit",
     "Event",
     "LayerJoined",
@@ -60,6 +61,15 @@ class CallStarted(TypedDict):
     model: str
 
 
+class CallStreamed(TypedDict):
+    """A piece of a call's text arrived; only threads emit this, and only where tokens are asked for."""
+
+    type: Literal["call.streamed"]
+    id: str
+    role: Role
+    text: str
+
+
 class CallRetried(TypedDict):
     """An attempt failed and another follows after `wait` seconds; `attempt` is the failed one, from 1.
 
@@ -75,8 +85,10 @@ class CallRetried(TypedDict):
 
 
 class CallFinished(TypedDict):
-    """A call gave a proposal or the answer; with a checkpointer a proposal is committed by now.
+    """A call gave a proposal or the answer.
 
+    In a thread of `moa_graph.Runs` it is committed by now; if the store failed, its warnings say so. A bare
+    graph with a checkpointer reports it while LangGraph is committing it.
     A proposal restored from a checkpoint comes without a `call.started` before it.
     """
 
@@ -123,6 +135,7 @@ Event = (
     RunStarted
     | LayerStarted
     | CallStarted
+    | CallStreamed
     | CallRetried
     | CallFinished
     | CallFailed

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.config import get_stream_writer
+from langgraph.config import get_config, get_stream_writer
 from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
@@ -29,7 +29,13 @@ from moa_graph.spec.schema import LayerSpec, MoASpec
 from moa_graph.state import MoAState, Proposal, Reference, references_from
 from moa_graph.usage import Usage, add_usage, total_cost
 
-__all__ = ["Execution", "enter", "totals"]
+__all__ = ["PAID", "Execution", "enter", "totals"]
+
+PAID = "moa_paid"
+"""The key of `config["configurable"]` for the records of calls of this turn that failed earlier.
+
+They gave nothing, but count against the limits and in the sums.
+"""
 
 _HINTS: dict[type[RunError], str] = {
     QuorumNotMet: "Mend what failed, or lower the layer's quorum, and run again.",
@@ -50,16 +56,21 @@ class Execution:
     budget: Budget
     emit: Emit
     first: bool
+    paid: Sequence[Proposal]
 
     def references(self, previous: LayerSpec | None) -> list[Reference]:
-        """Return what the layer before has to offer: its proposals that are ok, in spec order."""
+        """Return what the layer before has to offer: its ok proposals in spec order, added ones last."""
         if previous is None:
             return []
         return references_from(
-            self.proposals[f"{previous.name}/{id_}"]
-            for id_, _ in previous.ids()
-            if f"{previous.name}/{id_}" in self.proposals
+            proposal for proposal in self.proposals.values() if proposal["layer"] == previous.name
         )
+
+    @property
+    def kept(self) -> dict[str, Proposal]:
+        """Return the proposals that a fork carried over for layers which had not ended."""
+        kept = self.state.get("moa_kept")
+        return kept["proposals"] if kept and kept["message"] == self.state["messages"][-1].id else {}
 
     def request(
         self, references: Sequence[Reference], previous: LayerSpec | None, seconds: float | None = None
@@ -82,6 +93,8 @@ class Execution:
         update: dict[str, Any] = {"proposals": records, "status": "running"}
         if self.state.get("budget") is None:
             update["budget"] = self.budget
+        if self.state.get("moa_kept"):
+            update["moa_kept"] = None
         if self.first:
             update["nonce"] = self.nonce
             if self.state.get("proposals"):
@@ -100,7 +113,7 @@ class Execution:
         elif "budget" in kinds:
             error = BudgetExceeded
         paid = [*self.proposals.values(), *records]
-        sums = totals(paid)
+        sums = totals([*self.paid, *paid])
         raised = error(_with_reasons(message, records), hint=_HINTS[error], proposals=paid, **sums)
         self.emit(
             {
@@ -153,11 +166,12 @@ async def enter(spec: MoASpec, pool: ModelPool, state: MoAState, *, first: bool)
     emit = get_stream_writer()
     # A new turn of a conversation starts with no proposals, and pays for itself alone.
     proposals = {} if first else dict(state.get("proposals") or {})
+    paid = get_config().get("configurable", {}).get(PAID) or []
     budget: Budget | None = state.get("budget")
     if budget is None:
         if not pool.loaded:
             await asyncio.to_thread(pool.load)  # importing a provider takes a second
-        budget = Budget(spec.limits, paid=proposals.values())
+        budget = Budget(spec.limits, paid=[*proposals.values(), *paid])
         emit(
             {
                 "type": "run.started",
@@ -168,4 +182,4 @@ async def enter(spec: MoASpec, pool: ModelPool, state: MoAState, *, first: bool)
             }
         )
     nonce = new_nonce() if first else state.get("nonce") or new_nonce()
-    return Execution(spec, state, proposals, nonce, budget, emit, first)
+    return Execution(spec, state, proposals, nonce, budget, emit, first, paid)

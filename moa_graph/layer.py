@@ -53,7 +53,7 @@ class LayerNode(Node):
         )
         request = execution.request(references, self.previous, self.layer.deadline)
         began = time.monotonic()
-        records = await self._join(request, dispatch)
+        records = await self._join(request, dispatch, execution.kept)
         self._report(execution, records, time.monotonic() - began)
         ok = len(references_from(records.values()))
         if ok < self.layer.quorum:
@@ -61,13 +61,18 @@ class LayerNode(Node):
             raise execution.failed(QuorumNotMet, message, list(records.values()))
         return execution.update(records)
 
-    async def _join(self, request: Request, dispatch: Dispatch[Proposal]) -> dict[str, Proposal]:
+    async def _join(
+        self, request: Request, dispatch: Dispatch[Proposal], kept: dict[str, Proposal]
+    ) -> dict[str, Proposal]:
         """Wait for the proposers; once the quorum is there and the grace is over, cut the rest."""
+        records = dict(kept)  # of this layer, maybe with some that were added by hand
+        for record in records.values():
+            _report_call(record, request)
         futures = {
             dispatch(proposer.id, partial(proposer.propose, request)): proposer.id
             for proposer in self.proposers
+            if proposer.id not in records
         }
-        records: dict[str, Proposal] = {}
         raised: list[BaseException] = []
         pending = set(futures)
         patience_ends: float | None = None
@@ -82,7 +87,7 @@ class LayerNode(Node):
                 for future in done:
                     error = future.exception()
                     if error is not None and not isinstance(error, NoProposal):
-                        raised.append(error)  # an interrupt, or a store that failed: its siblings may finish
+                        raised.append(error)  # an interrupt: its siblings may finish
                     else:
                         records[futures[future]] = _collect(future, error, request)
                 ok = sum(record["status"] == "ok" for record in records.values())
@@ -94,7 +99,7 @@ class LayerNode(Node):
             request.end_all()  # when this wait is cancelled, LangGraph's threads do not hear of it
         if raised:
             raise raised[0]
-        return {proposer.id: records[proposer.id] for proposer in self.proposers}
+        return {proposer.id: records[proposer.id] for proposer in self.proposers} | records
 
     def _report(self, execution: Execution, records: dict[str, Proposal], seconds: float) -> None:
         statuses = Counter(record["status"] for record in records.values())
@@ -111,13 +116,17 @@ class LayerNode(Node):
 
 
 def _collect(future: asyncio.Future[Proposal], none: NoProposal | None, request: Request) -> Proposal:
-    """Return the record of a call that has ended, and report it: LangGraph has committed it by now."""
+    """Return the record of a call that has ended, and report it."""
     proposal = none.proposal if none else future.result()
+    _report_call(proposal, request, failed=none is not None)
+    return proposal
+
+
+def _report_call(proposal: Proposal, request: Request, *, failed: bool = False) -> None:
     id_ = proposal["id"]
     if id_ not in request.budget.ran:
         request.budget.book(proposal)
-    if none:
+    if failed:
         request.emit({"type": "call.failed", "id": id_, "role": "proposer", "proposal": proposal})
     else:
         request.emit({"type": "call.finished", "id": id_, "role": "proposer", "proposal": proposal})
-    return proposal

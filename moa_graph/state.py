@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NotRequired
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, cast
+from uuid import NAMESPACE_OID, uuid5
 
-from langchain_core.messages import AnyMessage
-from langgraph.channels import UntrackedValue
+from langchain_core.messages import AnyMessage, convert_to_messages
+from langgraph.channels import DeltaChannel, UntrackedValue
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
@@ -15,6 +16,7 @@ from moa_graph.usage import Usage
 __all__ = [
     "Failure",
     "FailureKind",
+    "Kept",
     "MoAInput",
     "MoAOutput",
     "MoAState",
@@ -66,7 +68,8 @@ class Proposal(TypedDict):
     `id` is "layer/proposer". `status`: "ok"; "failed"; "cut" (a straggler that was cancelled);
     "dropped" (taken out by hand). `text` of a failed call is what arrived before it failed: kept
     because it was paid for, never shown to another model. `attempts` counts requests sent, `cost` is
-    USD (None: unknown), `seconds` include waiting between attempts.
+    USD (None: unknown), `seconds` include waiting between attempts. `references` are the ids of the proposals
+    that its prompt held, in order.
     """
 
     id: str
@@ -85,6 +88,7 @@ class Proposal(TypedDict):
     first_token_seconds: float | None
     edited: bool
     warnings: list[str]
+    references: list[str]
 
 
 class Reference(TypedDict):
@@ -117,10 +121,43 @@ def references_from(proposals: Iterable[Proposal]) -> list[Reference]:
     ]
 
 
-class MoAInput(TypedDict):
-    """What a run starts from: the conversation, ending with the question."""
+def _add_messages(old: list[AnyMessage], writes: Sequence[Any]) -> list[AnyMessage]:
+    """Add messages as `add_messages` does; a message without an id gets one that replaying gives it again."""
+    for write in writes:
+        new = convert_to_messages(write if isinstance(write, list) else [write])
+        previous = old[-1].id if old else ""
+        for message in new:
+            if not message.id:
+                message.id = str(uuid5(NAMESPACE_OID, f"{previous}\n{message.type}\n{message.text}"))
+            previous = message.id
+        old = cast("list[AnyMessage]", add_messages(cast("Any", old), cast("Any", new)))
+    return old
 
-    messages: Annotated[list[AnyMessage], add_messages]
+
+def _fold_proposals(old: dict[str, Proposal], writes: Sequence[dict[str, Proposal]]) -> dict[str, Proposal]:
+    for write in writes:
+        old = merge_proposals(old, write)
+    return old
+
+
+# What grows is kept as LangGraph's DeltaChannel: a checkpoint holds what a step added, not all that was there
+# before. Measured against keeping the last layer only: docs/decisions/0008.
+Messages = Annotated[list[AnyMessage], DeltaChannel(_add_messages)]
+Proposals = Annotated[dict[str, Proposal], DeltaChannel(_fold_proposals)]
+
+
+class Kept(TypedDict):
+    """Hold proposals of a layer that did not end, carried over by a fork; they answer `message` only."""
+
+    message: str
+    proposals: dict[str, Proposal]
+
+
+class MoAInput(TypedDict):
+    """What a run starts from: the conversation, ending with the question; a fork also brings `moa_kept`."""
+
+    messages: Messages
+    moa_kept: NotRequired[Kept | None]
 
 
 class MoAOutput(TypedDict):
@@ -130,17 +167,19 @@ class MoAOutput(TypedDict):
     thread shows the turn before, and a run that raised an error is "running" until somebody resumes it.
     """
 
-    messages: Annotated[list[AnyMessage], add_messages]
-    proposals: Annotated[dict[str, Proposal], merge_proposals]
+    messages: Messages
+    proposals: Proposals
     status: Status
 
 
 class MoAState(MoAOutput):
     """What the nodes share.
 
-    `nonce` is the turn's random mark for delimiters. `budget` (a `moa_graph.budget.Budget`) lives in
-    memory only: it holds this run's clock and spending and is never checkpointed.
+    `nonce` is the turn's random mark for delimiters. `moa_kept` are paid proposals that their layer need not
+    ask for again. `budget` (a `moa_graph.budget.Budget`) lives in memory only: it holds this run's clock and
+    spending and is never checkpointed.
     """
 
     nonce: NotRequired[str]
+    moa_kept: NotRequired[Kept | None]
     budget: NotRequired[Annotated[Any, UntrackedValue]]

@@ -8,11 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.fakes.openai_server import FakeOpenAI
+
+if TYPE_CHECKING:
+    from tests.fakes.postgres import PostgresServer
 
 _SECRET = re.compile(
     r"_API_KEY$|_API_BASE$|_BASE_URL$|^LANGSMITH_|^LANGCHAIN_|^OPENAI_|_proxy$", re.IGNORECASE
@@ -73,3 +76,21 @@ def server() -> Iterator[FakeOpenAI]:
     """Give a fake OpenAI-compatible server of the test's own, in a thread."""
     with FakeOpenAI.in_thread() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Give a real PostgreSQL, one a worker; where there is none, skip, or fail under MOA_TEST_POSTGRES."""
+    fakes = importlib.import_module("tests.fakes.postgres")
+    binaries = fakes.find_binaries()
+    if binaries is None:
+        absent = "No PostgreSQL here: install it (Debian: apt-get install postgresql)."
+        (pytest.fail if os.environ.get("MOA_TEST_POSTGRES") else pytest.skip)(absent)
+    with fakes.postgres_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> str:
+    """Give the URL of an empty database of the test's own."""
+    return postgres.new_database()

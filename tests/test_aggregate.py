@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded
+from moa_graph.execution import PAID
 from tests.fakes.mixture import mixture
 from tests.fakes.models import ScriptedChatModel as Model
 
@@ -115,3 +116,41 @@ async def test_a_priced_run_has_a_cost() -> None:
     )
     # one message of one token each for the proposer; a system message more for the aggregator
     assert (await run(graph))["messages"][-1].response_metadata["moa"]["cost"] == 3.0
+
+
+async def test_an_answer_is_committed_before_it_is_reported() -> None:
+    saver, kept = InMemorySaver(), []
+    compiled = mixture({"draft": {"a": Model("A")}}, {"z": Model("The answer.")}).compile(checkpointer=saver)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    async for event in compiled.astream(QUESTION, config, stream_mode="custom", durability="sync"):
+        if event["type"] == "call.finished" and event["role"] == "aggregator":
+            newest = await saver.aget_tuple(config)
+            kept = [value for _, _, value in newest.pending_writes if "The answer." in repr(value)]
+    assert kept
+
+
+async def test_an_answer_that_was_committed_is_not_bought_again_when_its_node_had_no_time_to_end() -> None:
+    saver, final = InMemorySaver(), Model("The answer.")
+    compiled = mixture({"draft": {"a": Model("A")}}, {"z": final}).compile(checkpointer=saver)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    async for event in compiled.astream(QUESTION, config, stream_mode="custom", durability="sync"):
+        if event["type"] == "call.finished" and event["role"] == "aggregator":
+            break
+    state = await compiled.ainvoke(None, config)
+    summary = state["messages"][-1].response_metadata["moa"]
+    assert (state["messages"][-1].text, summary["calls"], len(final.calls)) == ("The answer.", 2, 1)
+
+
+async def test_calls_that_failed_before_a_resume_count_in_the_sums_and_against_the_limits() -> None:
+    failed = {"attempts": 2, "usage": None, "cost": 0.25, "id": "draft/b", "layer": "draft", "failure": None}
+    config: Any = {"configurable": {PAID: [failed]}}
+    slots = {name: {"price": {"input": 0, "output": 0}} for name in ("draft-a", "z")}
+    graph = mixture({"draft": {"a": Model("A")}}, {"z": Model("The answer.")}, slots=slots)
+    summary = (await graph.compile().ainvoke(QUESTION, config))["messages"][-1].response_metadata["moa"]
+    assert (summary["calls"], summary["cost"]) == (4, 0.25)
+    graph = mixture(
+        {"draft": {"a": Model("A")}}, {"z": Model("The answer.")}, slots=slots, limits={"max_calls": 3}
+    )
+    with pytest.raises(BudgetExceeded) as raised:
+        await graph.compile().ainvoke(QUESTION, config)
+    assert raised.value.calls == 3

@@ -36,6 +36,7 @@ FLOORS = {
     "execution": 4,
     "node": 4,
     "drawing": 4,
+    "estimate": 2,
     "chat_model": 5,
     "runs": 5,
     "batch": 5,

@@ -389,3 +389,47 @@ async def test_a_model_that_cancels_its_own_call_has_failed_and_not_the_run() ->
     summary = state["messages"][-1].response_metadata["moa"]
     assert summary["answered_by"] == "y"
     assert summary["failed_aggregators"][0]["failure"]["message"] == "the model cancelled its own call"
+
+
+async def test_a_record_says_which_proposals_its_prompt_held() -> None:
+    layers = {
+        "draft": {"a": Model("A"), "b": Model(ValueError("down")), "c": Model("C")},
+        "refine": {"a": Model("A2")},
+    }
+    state = await mixture(layers, {"z": Model("Z")}).compile().ainvoke(QUESTION)
+    assert state["proposals"]["draft/a"]["references"] == []
+    assert state["proposals"]["refine/a"]["references"] == ["draft/a", "draft/c"]
+    aggregator = state["messages"][-1].response_metadata["moa"]["aggregator"]
+    assert aggregator["references"] == ["refine/a"]
+
+
+async def test_a_proposal_that_was_added_by_hand_is_the_last_reference() -> None:
+    final = Model("Z")
+    compiled = mixture({"draft": {"a": Model("A"), "b": Model("B")}}, {"z": final}).compile(
+        checkpointer=InMemorySaver(), interrupt_before=["aggregator"]
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    state = await compiled.ainvoke(QUESTION, config)
+    added = {**state["proposals"]["draft/a"], "id": "draft/mine", "proposer": "mine", "text": "Mine."}
+    await compiled.aupdate_state(config, {"proposals": {"draft/mine": added}})
+    await compiled.ainvoke(None, config)
+    assert final.calls[0][0].text.endswith("\n1. A\n2. B\n3. Mine.")
+
+
+async def test_proposals_that_a_fork_kept_are_not_asked_for_again() -> None:
+    draft, other = Model("paid again"), Model("B")
+    compiled = mixture({"draft": {"a": draft, "b": other}}, {"z": Model("Z")}).compile(
+        checkpointer=InMemorySaver()
+    )
+    whole = await mixture({"draft": {"a": Model("A")}}, {"z": Model("Z")}).compile().ainvoke(QUESTION)
+    record, config = whole["proposals"]["draft/a"], {"configurable": {"thread_id": "1"}}
+    kept = {"message": "m", "proposals": {"draft/a": record}}
+    question = HumanMessage("Why?", id="m")
+    await compiled.aupdate_state(config, {"messages": [question], "moa_kept": kept}, as_node="__start__")
+    state = await compiled.ainvoke(None, config)
+    assert [proposal["text"] for proposal in state["proposals"].values()] == ["A", "B"]
+    assert (len(draft.calls), len(other.calls)) == (0, 1)
+    assert state["messages"][-1].response_metadata["moa"]["calls"] == 3
+    # The next question is another one: what was kept for the first does not answer it.
+    state = await compiled.ainvoke({"messages": [HumanMessage("And now?", id="n")]}, config)
+    assert state["proposals"]["draft/a"]["text"] == "paid again"

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 
 import typer
 
-from moa_graph.cli.estimate import QUESTION_TOKENS, Estimate, estimate
 from moa_graph.cli.text import dollars, plain
 from moa_graph.errors import Fault, SpecError
+from moa_graph.estimate import QUESTION_TOKENS, Estimate, estimate
 from moa_graph.models.pool import ModelPool
 from moa_graph.spec.loading import load_spec
 from moa_graph.spec.schema import MoASpec

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 import typer
 
 from moa_graph.cli.text import plain
-from moa_graph.errors import MoAError, RunError, SpecError
+from moa_graph.errors import MoAError, RunError, SpecError, ThreadBusy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FAULT", "INTERRUPTED", "RUN_FAILED", "complain", "error_record", "exit_code"]
+__all__ = ["BUSY", "FAULT", "INTERRUPTED", "RUN_FAILED", "complain", "error_record", "exit_code"]
 
 RUN_FAILED = 1
 FAULT = 2
+BUSY = 3
 INTERRUPTED = 130
 
 
 def exit_code(error: MoAError) -> int:
-    """Return 1 for a run that failed, 2 for everything that is wrong before a run begins."""
+    """Return 1 for a run that failed, 3 for a busy thread, 2 for what is wrong before a run begins."""
+    if isinstance(error, ThreadBusy):
+        return BUSY
     return RUN_FAILED if isinstance(error, RunError) else FAULT
 
 

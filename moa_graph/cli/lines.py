@@ -20,6 +20,9 @@ class Silence:
     def event(self, event: Event) -> None:
         """Pass the event over."""
 
+    def say(self, line: str) -> None:
+        """Pass the line over."""
+
     def pause(self) -> None:
         """Do nothing: nothing is in the way."""
 
@@ -30,11 +33,23 @@ class Silence:
 class Lines(Silence):
     """Write one line to stderr for each event that is worth it."""
 
+    def __init__(self) -> None:
+        self._started: set[str] = set()
+
     def event(self, event: Event) -> None:
         """Write the line of an event."""
-        line = describe(event)
+        if event["type"] == "call.started":
+            self._started.add(event["id"])
+        if event["type"] == "call.finished" and event["id"] not in self._started:
+            line = f"{event['id']}: kept from before"
+        else:
+            line = describe(event)
         if line:
-            typer.echo(line, err=True)
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        """Write a line to stderr."""
+        typer.echo(line, err=True)
 
 
 def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind of event

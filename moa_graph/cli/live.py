@@ -27,6 +27,7 @@ _LOOKS: dict[RowState, tuple[str, str]] = {
     "done": ("✓", "green"),
     "failed": ("✗", "red"),
     "cut": ("–", "yellow"),
+    "dropped": ("–", "dim"),
 }
 _ROOM = 6
 """Lines of the terminal that are left to the header, the aggregator and the shell's prompt."""
@@ -55,6 +56,10 @@ class LiveTable:
         """Show the end of a layer at once; the clock redraws everything else."""
         if event["type"] == "layer.joined":
             self._live.refresh()
+
+    def say(self, line: str) -> None:
+        """Write a line above the table."""
+        self._live.console.print(Text(line))
 
     def pause(self) -> None:
         """Leave the last table and stop: the answer is written to the same terminal."""

@@ -11,12 +11,24 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from moa_graph.cli.check import check
+from moa_graph.cli.delete import delete
+from moa_graph.cli.diff import diff
 from moa_graph.cli.draw import draw
+from moa_graph.cli.edit import edit
+from moa_graph.cli.export import export
 from moa_graph.cli.faults import FAULT, INTERRUPTED, RUN_FAILED, complain, error_record, exit_code
+from moa_graph.cli.fork import fork
+from moa_graph.cli.history import history
+from moa_graph.cli.importing import import_
 from moa_graph.cli.init import init
+from moa_graph.cli.resume import resume
 from moa_graph.cli.run import run
 from moa_graph.cli.schema import schema
+from moa_graph.cli.show import show
+from moa_graph.cli.status import status
+from moa_graph.cli.step import step
 from moa_graph.cli.streams import mend_streams
+from moa_graph.cli.threads import threads
 from moa_graph.errors import MoAError
 
 __all__ = ["app", "main"]
@@ -24,6 +36,10 @@ __all__ = ["app", "main"]
 
 _UsageError: Any = typer.BadParameter.__base__
 """The root of all errors of usage; where it is defined changes from release to release."""
+
+
+_ONE_OBJECT = {command.__name__ for command in (run, resume, step)}
+"""Commands whose --json gives an object whatever happens, also after wrong usage."""
 
 
 class Command(TyperCommand):
@@ -43,7 +59,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except _UsageError as error:
-            if ctx.invoked_subcommand == run.__name__ and "--json" in words:
+            if ctx.invoked_subcommand in _ONE_OBJECT and "--json" in words:
                 _refuse_as_json(error.format_message())
             raise
         except MoAError as error:
@@ -80,14 +96,32 @@ def moa(
 ) -> None:
     """Answer questions with a Mixture-of-Agents that a spec file describes.
 
-    Exit codes: 0 answered, 1 the run failed, 2 wrong usage or a fault in the spec, 130 interrupted.
+    Exit codes: 0 answered, 1 the run failed, 2 wrong usage or a fault in the spec, 3 the thread is busy,
+    130 interrupted.
     """
 
 
 # Words that are too many are taken in by `run`, which knows why: a question without quotes.
 app.command(cls=Command, context_settings={"allow_extra_args": True})(run)
-for command in (check, schema, draw, init):
+for command in (
+    resume,
+    step,
+    threads,
+    status,
+    history,
+    show,
+    edit,
+    fork,
+    diff,
+    delete,
+    export,
+    check,
+    schema,
+    draw,
+    init,
+):
     app.command(cls=Command)(command)
+app.command("import", cls=Command)(import_)
 
 
 def main() -> None:

@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from moa_graph.cli.faults import error_record
+from moa_graph.cli.faults import complain, error_record
 from moa_graph.cli.text import dollars, one_line, plain, reason, seconds, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from moa_graph.cli.progress import Progress
+    from moa_graph.cli.screen import Manner
     from moa_graph.errors import RunError
+    from moa_graph.runs.run import Run
     from moa_graph.state import Proposal
     from moa_graph.usage import Usage
 
-__all__ = ["Outcome", "answered", "failed", "refused", "show_proposals", "stopped", "summarize"]
+__all__ = ["Outcome", "answered", "failed", "kept", "refused", "show", "stopped", "with_hint"]
 
 _NOTHING: Usage = {"input_tokens": 0, "output_tokens": 0, "source": "provider"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what a run gave; the fields are those of `moa run --json`."""
+    """Hold what a run gave; the fields are those of `--json`, but for `go_on`: the command that goes on.
+
+    Without a thread `thread`, `turn`, `saved` and what is left are None.
+    """
 
     status: str
     answer: str | None = None
@@ -39,11 +44,19 @@ class Outcome:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     aggregators: list[Mapping[str, Any]] = field(default_factory=list)
+    turn: str | None = None
+    reason: str = ""
+    next_layer: str | None = None
+    calls_left: int | None = None
+    cost_left: float | None = None
+    saved: bool | None = None
     error: Mapping[str, str] | None = None
+    go_on: str = ""
 
     def as_json(self) -> str:
         """Return one JSON object; it is ASCII, so that no terminal escape gets through."""
         record = {**vars(self), "usage": dict(self.usage)}
+        del record["go_on"]
         if self.error is None:
             del record["error"]
         return json.dumps(record, indent=2)
@@ -67,6 +80,29 @@ def answered(state: Mapping[str, Any]) -> Outcome:
     )
 
 
+def kept(run: Run) -> Outcome:
+    """Return the outcome of a turn of a thread, as it stands."""
+    return Outcome(
+        status=run.status,
+        answer=run.answer,
+        answered_by=run.answered_by,
+        thread=run.thread,
+        proposals=run.proposals,
+        usage=run.usage,
+        cost=run.cost,
+        calls=run.calls,
+        seconds=run.seconds,
+        warnings=run.warnings,
+        aggregators=list(run.aggregators),
+        turn=run.turn,
+        reason=run.reason,
+        next_layer=run.next_layer,
+        calls_left=run.calls_left,
+        cost_left=run.cost_left,
+        saved=run.saved,
+    )
+
+
 def failed(error: RunError, progress: Progress) -> Outcome:
     """Return the outcome of a run that ended with an error; what was paid for is in the error."""
     usage: Any = error.usage or _NOTHING
@@ -82,9 +118,14 @@ def failed(error: RunError, progress: Progress) -> Outcome:
     )
 
 
-def refused(error: Mapping[str, str]) -> Outcome:
+def refused(error: Mapping[str, str], thread: str | None = None) -> Outcome:
     """Return the outcome of a run that did not begin; `error` has `type`, `message` and `hint`."""
-    return Outcome(status="failed", error=error)
+    return Outcome(status="failed", thread=thread, error=error)
+
+
+def with_hint(error: Mapping[str, str], hint: str) -> dict[str, str]:
+    """Return an error that also says `hint`."""
+    return {**error, "hint": " ".join(filter(None, [error["hint"], hint]))}
 
 
 def stopped(progress: Progress) -> Outcome:
@@ -105,26 +146,64 @@ def stopped(progress: Progress) -> Outcome:
     )
 
 
-def summarize(outcome: Outcome) -> None:
-    """Write to stderr who answered, what it took, and what went wrong on the way."""
+def show(outcome: Outcome, manner: Manner) -> None:
+    """Write the answer to stdout, and to stderr what there is to say about it."""
+    if not manner.as_json and not manner.quiet:
+        _show_proposals(outcome.proposals if manner.proposals else _last_layer(outcome, manner))
+    if manner.as_json:
+        typer.echo(outcome.as_json())
+    elif outcome.answer is not None and not manner.stream:
+        typer.echo(plain(outcome.answer))
+    if outcome.error is not None:
+        complain(outcome.error)
+    if not manner.quiet and (outcome.answer is not None or outcome.calls):
+        _summarize(outcome)
+    elif outcome.saved is False and outcome.answer is not None:
+        _warn(outcome)
+    if not manner.quiet and outcome.error is None and outcome.status == "interrupted":
+        cost = "cost unknown" if outcome.cost_left is None else f"cost at most {dollars(outcome.cost_left)}"
+        left = f"{outcome.calls_left} call{'s' * (outcome.calls_left != 1)}"
+        typer.echo(f"left: {left}, {cost}", err=True)
+        typer.echo(f"interrupted {outcome.reason}: {outcome.go_on}", err=True)
+
+
+def _summarize(outcome: Outcome) -> None:
+    """Write who answered, what it took, and what went wrong on the way."""
     took = (
         f"{outcome.calls} call{'s' * (outcome.calls != 1)}, {tokens(outcome.usage)} tokens, "
         f"cost {dollars(outcome.cost)}, {seconds(outcome.seconds)}"
     )
     begin = f"answered by {one_line(outcome.answered_by)}" if outcome.answered_by else "paid for"
-    typer.echo(f"{begin}: {took}", err=True)
+    where = "" if outcome.thread is None else f"thread {one_line(outcome.thread)}: "
+    typer.echo(f"{where}{begin}: {took}", err=True)
+    _warn(outcome)
+
+
+def _warn(outcome: Outcome) -> None:
     for warning in outcome.warnings:
         typer.echo(f"  {one_line(warning, 300)}", err=True)
 
 
-def show_proposals(proposals: Sequence[Proposal]) -> None:
+def _last_layer(outcome: Outcome, manner: Manner) -> Sequence[Proposal]:
+    """Return the proposals that a stop lets somebody look at: those of the layer that ended last."""
+    if not manner.layer or outcome.status != "interrupted":
+        return []
+    ended = [record for record in outcome.proposals if record["layer"] != outcome.next_layer]
+    return [record for record in ended if record["layer"] == ended[-1]["layer"]]
+
+
+def _show_proposals(proposals: Sequence[Proposal]) -> None:
     """Write every proposal under its id to stderr; of a failed one the reason, never its text."""
     for proposal in proposals:
-        typer.echo(f"── {proposal['id']} ({one_line(proposal['requested_model'])})", err=True)
+        edited = ", edited" * proposal["edited"]
+        typer.echo(
+            f"── {one_line(proposal['id'])} ({one_line(proposal['requested_model'])}{edited})", err=True
+        )
         if proposal["status"] == "ok":
             typer.echo(plain(proposal["text"]), err=True)
         else:
-            typer.echo(f"[{proposal['status']}: {reason(proposal['failure'])}]", err=True)
+            why = f": {reason(proposal['failure'])}" if proposal["failure"] else ""
+            typer.echo(f"[{proposal['status']}{why}]", err=True)
         typer.echo("", err=True)
 
 

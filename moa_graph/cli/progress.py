@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from moa_graph.usage import Usage, add_usage, total_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from moa_graph.events import Event
+    from moa_graph.runs.run import Run
     from moa_graph.state import Failure, Proposal
 
 __all__ = ["Progress", "Row", "RowState", "View"]
 
-RowState = Literal["waiting", "running", "retrying", "done", "failed", "cut"]
+RowState = Literal["waiting", "running", "retrying", "done", "failed", "cut", "dropped"]
 
 
 class View(Protocol):
@@ -24,6 +25,9 @@ class View(Protocol):
 
     def event(self, event: Event) -> None:
         """Take note of an event, which the progress already knows of."""
+
+    def say(self, line: str) -> None:
+        """Write a line that is no event."""
 
     def pause(self) -> None:
         """Leave the terminal to the answer that begins now."""
@@ -34,7 +38,10 @@ class View(Protocol):
 
 @dataclass
 class Row:
-    """Hold what is known of one call; `seconds` is None until it ended."""
+    """Hold what is known of one call; `seconds` is None until it ended.
+
+    `restored` marks one that was paid for before this process began.
+    """
 
     id: str
     model: str = ""
@@ -45,6 +52,7 @@ class Row:
     usage: Usage | None = None
     cost: float | None = None
     failure: Failure | None = None
+    restored: bool = False
 
     @property
     def name(self) -> str:
@@ -65,10 +73,17 @@ class Progress:
     name: str = ""
     layers: dict[str, list[Row]] = field(default_factory=dict)
     aggregators: list[Row] = field(default_factory=list)
-    proposals: list[Proposal] = field(default_factory=list)
-    attempted: list[Proposal] = field(default_factory=list)  # the records of the aggregators
+    attempted: list[Mapping[str, Any]] = field(default_factory=list)  # the records of the aggregators
     finished: dict[str, Any] | None = None
     began: float = field(default_factory=time.monotonic)
+    _records: dict[str, Proposal] = field(default_factory=dict)
+    _before: Run | None = None
+
+    def restore(self, before: Run) -> None:
+        """Take in what earlier processes did in this turn: it is shown as it ended, and counts once."""
+        self._before = before
+        self._records = {record["id"]: record for record in before.proposals}
+        self.attempted = list(before.aggregators)
 
     def feed(self, event: Event) -> None:
         """Take in one event; events of an unknown type are passed over."""
@@ -78,21 +93,35 @@ class Progress:
                 self.layers = {
                     layer: [Row(f"{layer}/{id_}") for id_ in ids] for layer, ids in event["layers"].items()
                 }
+                self._show_restored()
             case "call.started":
                 row = self._row(event["id"], event["role"])
-                row.state, row.model, row.began = "running", event["model"], time.monotonic()
-                row.attempts = 1
+                vars(row).update(vars(Row(row.id, event["model"], "running", 1, time.monotonic())))
             case "call.retried":
                 row = self._row(event["id"], event["role"])
                 row.state, row.failure, row.attempts = "retrying", event["failure"], event["attempt"] + 1
             case "call.finished" | "call.failed":
                 self._end(self._row(event["id"], event["role"]), event["proposal"])
-                records = self.proposals if event["role"] == "proposer" else self.attempted
-                records.append(event["proposal"])
+                if event["role"] == "proposer":
+                    self._records[event["id"]] = event["proposal"]
+                else:
+                    self.attempted.append(event["proposal"])
             case "run.finished":
                 self.finished = dict(event)
             case _:
                 pass
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether the run itself has begun; with a thread, it can be gone on with from then on."""
+        return bool(self.name)
+
+    @property
+    def proposals(self) -> list[Proposal]:
+        """Return the newest record of each proposer that has one, in spec order."""
+        known = dict(self._records)
+        shown = [known.pop(row.id) for row in self.rows() if row.id in known]
+        return [*shown, *known.values()]
 
     def rows(self) -> Iterator[Row]:
         """Yield every row in spec order, the aggregators last."""
@@ -102,19 +131,36 @@ class Progress:
 
     def calls(self) -> int:
         """Return the number of requests sent so far."""
-        return sum(row.attempts for row in self.rows())
+        before = self._before.calls if self._before else 0
+        return before + sum(row.attempts for row in self._new())
 
     def usage(self) -> Usage:
         """Return the tokens of all calls that ended."""
-        return add_usage(row.usage for row in self.rows())
+        before = self._before.usage if self._before else None
+        return add_usage([before, *(row.usage for row in self._new())])
 
     def cost(self) -> float | None:
         """Return USD of all calls that ended; None where a price is unknown."""
-        return total_cost({"cost": row.cost, "usage": row.usage} for row in self.rows())
+        before = [{"cost": self._before.cost, "usage": self._before.usage}] if self._before else []
+        return total_cost([*before, *({"cost": row.cost, "usage": row.usage} for row in self._new())])
 
     def seconds(self) -> float:
-        """Return seconds since the run began."""
-        return round(time.monotonic() - self.began, 4)
+        """Return seconds since the run began, with those of earlier processes."""
+        before = self._before.seconds if self._before else 0.0
+        return round(before + time.monotonic() - self.began, 4)
+
+    def _new(self) -> Iterator[Row]:
+        return (row for row in self.rows() if not row.restored)
+
+    def _show_restored(self) -> None:
+        for record in self._before.proposals if self._before else []:
+            again = self._before is not None and record["layer"] == self._before.next_layer
+            if (
+                record["status"] == "ok" or not again
+            ):  # what failed in a layer that has not ended is tried again
+                row = self._row(record["id"], "proposer")
+                self._end(row, record)
+                row.restored = True
 
     def _row(self, id_: str, role: str) -> Row:
         rows = self.aggregators if role == "aggregator" else self.layers.setdefault(id_.partition("/")[0], [])
@@ -126,7 +172,9 @@ class Progress:
 
     @staticmethod
     def _end(row: Row, proposal: Proposal) -> None:
-        row.state = {"ok": "done", "cut": "cut"}.get(proposal["status"], "failed")  # type: ignore[assignment]
+        states: dict[str, RowState] = {"ok": "done", "cut": "cut", "dropped": "dropped"}
+        row.state = states.get(proposal["status"], "failed")
+        row.model = row.model or proposal["requested_model"]
         row.attempts = proposal["attempts"]
         row.seconds = proposal["seconds"]
         row.usage, row.cost, row.failure = proposal["usage"], proposal["cost"], proposal["failure"]

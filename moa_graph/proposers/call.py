@@ -283,6 +283,7 @@ class _Call:
             "first_token_seconds": self.watch.first_token_seconds,
             "edited": False,
             "warnings": self.warnings,
+            "references": [reference["id"] for reference in self.references],
         }
 
 

@@ -28,7 +28,9 @@ __all__ = [
     "default_layer_name",
 ]
 
-RESERVED_LAYER_NAMES = frozenset({"aggregator", "messages", "proposals", "status", "nonce", "budget"})
+RESERVED_LAYER_NAMES = frozenset(
+    {"aggregator", "messages", "proposals", "status", "nonce", "budget", "moa_kept"}
+)
 """Names that a layer cannot have: its graph node would clash with another node or a key of the state."""
 
 FREE_PROVIDERS = frozenset({"embedded", "replay"})

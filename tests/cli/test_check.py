@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from moa_graph.cli.estimate import estimate
+from moa_graph.estimate import estimate
 from moa_graph.spec.loading import parse_spec
 from moa_graph.spec.schema import MoASpec, PriceSpec
 from tests.cli.conftest import Moa, SpecFile

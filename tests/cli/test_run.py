@@ -25,6 +25,12 @@ KEYS = [
     "seconds",
     "warnings",
     "aggregators",
+    "turn",
+    "reason",
+    "next_layer",
+    "calls_left",
+    "cost_left",
+    "saved",
 ]
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x1b[0m [bold]not markup[/bold]\r\n\x9b2Jsecond line"
 PLAIN = "red [bold]not markup[/bold]\nsecond line\n"
@@ -60,7 +66,7 @@ def test_json_is_one_object_with_everything_in_spec_order(moa: Moa, served: Spec
     assert record["status"] == "answered"
     assert record["answer"].startswith("Answer of ok@z")
     assert record["answered_by"] == "ok-z"
-    assert record["thread"] is None
+    assert all(record[key] is None for key in ("thread", "turn", "next_layer", "calls_left", "saved"))
     assert [proposal["proposer"] for proposal in record["proposals"]] == [
         "ok-slow-0.1-first",
         "ok-second",

@@ -18,8 +18,11 @@ from moa_graph import (
     MoAState,
     Proposal,
     QuorumNotMet,
+    Run,
     RunError,
+    Runs,
     SpecError,
+    SpecMismatch,
     build_graph,
     dump_spec,
     json_schema,
@@ -51,6 +54,20 @@ async def ask(spec: MoASpec) -> None:
         assert mode, chunk
 
 
+async def keep(spec: MoASpec) -> None:
+    async with Runs.open("sqlite:///moa.db", spec) as runs:
+        run = await runs.start("Why?", thread="t1", turn="1", breakpoints=["aggregator"])
+        assert_type(run, Run)
+        assert_type(run.answer, str | None)
+        assert_type(run.proposals, list[Proposal])
+        running = runs.resume("t1")
+        async for event in running:
+            assert event["type"]
+        assert_type(running.result, Run | None)
+        assert_type(await runs.fork("t1", spec=spec), Run)
+        assert_type([step.number for step in await runs.history("t1")], list[int])
+
+
 def read(state: MoAState) -> None:
     assert_type(state["messages"], list[AnyMessage])
     assert_type(state["status"], Literal["running", "answered", "failed"])
@@ -71,5 +88,7 @@ def handle(error: MoAError) -> None:
         assert_type(error.proposals, tuple[Mapping[str, Any], ...])
         assert_type(error.cost, float | None)
         assert_type(error.calls, int)
+    if isinstance(error, SpecMismatch):
+        assert_type(error.difference, str)
     if isinstance(error, QuorumNotMet):
         assert_type(error.message, str)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from moa_graph.spec.schema import Member, MoASpec, PriceSpec
@@ -30,16 +30,24 @@ class Estimate:
     unknown: str = ""
 
 
-def estimate(spec: MoASpec, price: Callable[[str], PriceSpec | None]) -> Estimate:
-    """Return the bounds for a question of QUESTION_TOKENS; `price` gives a slot's price."""
+def estimate(spec: MoASpec, price: Callable[[str], PriceSpec | None], paid: Collection[str] = ()) -> Estimate:
+    """Return the bounds for a question of QUESTION_TOKENS; `price` gives a slot's price.
+
+    `paid` are the ids ("layer/proposer") of the calls that need not be made any more.
+    """
     layers = [spec.members(layer) for layer in spec.layers]
     aggregators = spec.aggregators()
-    calls = sum(len(layer) for layer in layers) + 1
-    most = sum(member.attempts for layer in [*layers, aggregators] for member in layer)
+    due = [
+        [member for member in layer if f"{spec.layers[index].name}/{member.id}" not in paid]
+        for index, layer in enumerate(layers)
+    ]
+    calls = sum(len(layer) for layer in due) + 1
+    most = sum(member.attempts for layer in [*due, aggregators] for member in layer)
     if spec.limits.max_calls is not None:
         most = min(most, spec.limits.max_calls)
     costs, unknown = [], []
-    for members, references in _steps([*layers, aggregators[:1]], spec):
+    steps = _steps([*layers, aggregators[:1]], spec)
+    for members, (_, references) in zip([*due, aggregators[:1]], steps, strict=True):
         for member in members:
             cost, missing = _cost(member, references, spec, price(member.model))
             costs.append(cost)

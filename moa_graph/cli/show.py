@@ -1,0 +1,78 @@
+"""`moa show`: the proposals and the answer of a thread, or what one of its models was shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
+from moa_graph.cli.text import one_line, plain
+from moa_graph.cli.wording import shown, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.messages import BaseMessage
+
+    from moa_graph.runs.run import Run
+
+__all__ = ["show"]
+
+_ROLES = {"human": "user", "ai": "assistant"}
+
+
+def show(
+    thread: ThreadId,
+    *,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", metavar="N", help="How it stood there; see `moa history`."),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="PROPOSAL",
+            help="Show the exact messages that a call was given: LAYER/NAME, or aggregator/SLOT.",
+        ),
+    ] = None,
+    db: Db = DEFAULT_DB,
+    key_env: KeyEnv = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the proposals and the answer of a thread's last turn.
+
+    Of a call that failed the reason is shown. With --prompt: what one of the models was shown.
+    """
+    if prompt is not None:
+        messages = with_runs(db, key_env, lambda runs: runs.prompt(thread, prompt, checkpoint=checkpoint))
+        record = [{"role": _role(message), "content": message.content} for message in messages]
+        typer.echo(to_json({"messages": record}) if as_json else "\n".join(_messages(messages)))
+        return
+    run = with_runs(db, key_env, lambda runs: runs.show(thread, checkpoint=checkpoint))
+    typer.echo(to_json(asdict(run)) if as_json else "\n".join(_lines(run, checkpoint)))
+
+
+def _lines(run: Run, checkpoint: str | None) -> Iterator[str]:
+    # How the turn ended says nothing of a checkpoint in its midst.
+    state = f"before {run.next_layer}" if checkpoint and run.next_layer else run.status
+    yield f"{one_line(run.thread, 255)}: {state}"
+    yield f"question: {one_line(run.question)}"
+    yield ""
+    yield from shown(run.proposals)
+    if run.answer is not None:
+        yield f"── answer ({one_line(run.answered_by or '')})"
+        yield plain(run.answer)
+
+
+def _messages(messages: list[BaseMessage]) -> Iterator[str]:
+    for message in messages:
+        yield f"── {_role(message)}"
+        text = message.content if isinstance(message.content, str) else to_json(message.content)
+        yield plain(text)
+
+
+def _role(message: BaseMessage) -> str:
+    return _ROLES.get(message.type, message.type)

@@ -1,0 +1,92 @@
+"""`moa status`: how the last turn of a thread stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from moa_graph.cli.place import place_of
+from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
+from moa_graph.cli.tables import columns
+from moa_graph.cli.text import dollars, one_line, reason, seconds, tokens
+from moa_graph.cli.wording import count, left, next_command, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moa_graph.cli.place import Place
+    from moa_graph.runs.run import Run
+    from moa_graph.runs.threads import Runs
+
+__all__ = ["status"]
+
+_Widths = dict[str, int]
+_STATUSES = ("ok", "failed", "cut", "dropped")
+
+
+def status(
+    command: typer.Context,
+    thread: ThreadId,
+    *,
+    db: Db = DEFAULT_DB,
+    key_env: KeyEnv = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the last turn of a thread stands.
+
+    What is done in each layer, what failed and why, what was paid so far, what is left, and how to go on.
+    """
+
+    async def look(runs: Runs) -> tuple[Run, _Widths]:
+        spec = (await runs.record(thread)).load_spec()
+        return await runs.status(thread), {layer.name: layer.width for layer in spec.layers}
+
+    run, widths = with_runs(db, key_env, look)
+    if as_json:
+        typer.echo(to_json(asdict(run)))
+    else:
+        typer.echo(
+            "\n".join([*_standing(run, widths), *_outlook(run, place_of(command, thread, db, key_env))])
+        )
+
+
+def _standing(run: Run, widths: _Widths) -> Iterator[str]:
+    why = f" ({one_line(run.reason, 300)})" if run.reason else ""
+    yield f"{one_line(run.thread, 255)}: {run.status}{why}"
+    yield f"question: {one_line(run.question)}"
+    yield from columns([*_layers(run, widths), ("  aggregator", _aggregator(run))])
+    records = [*run.proposals, *run.aggregators]
+    failed = [record for record in records if record["status"] in ("failed", "cut")]
+    if failed:
+        yield "failed:"
+        yield from (f"  {one_line(record['id'])}: {reason(record['failure'])}" for record in failed)
+
+
+def _layers(run: Run, widths: _Widths) -> Iterator[tuple[str, str]]:
+    for name, width in widths.items():
+        counts = Counter(str(record["status"]) for record in run.proposals if record["layer"] == name)
+        done = ", ".join(f"{counts[each]} {each}" for each in _STATUSES if counts[each]) or "0"
+        state = f"{done} of {width}"
+        yield f"  {name}", f"{state}, next" if name == run.next_layer else state
+
+
+def _aggregator(run: Run) -> str:
+    if run.answered_by:
+        return f"answered by {one_line(run.answered_by)}"
+    return "next" if run.next_layer == "aggregator" else "waits"
+
+
+def _outlook(run: Run, place: Place) -> Iterator[str]:
+    took = f"{count(run.calls, 'call')}, {tokens(run.usage)} tokens, cost {dollars(run.cost)}"
+    yield f"paid so far: {took}, {seconds(run.seconds)}"
+    yield f"left: {left(run)}"
+    if run.status == "answered":
+        yield f"see it: {next_command('show', place)}"
+    elif run.status == "running":
+        yield "somebody runs it now"
+    else:
+        yield f"go on: {next_command('resume', place)}"
+        yield f"one step only: {next_command('step', place)}"

@@ -1,0 +1,102 @@
+"""Take a fork: a new thread that goes on from a checkpoint of another one, maybe under a changed spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.graph import START
+
+from moa_graph.errors import ThreadError
+from moa_graph.runs.mixtures import Mixture
+from moa_graph.runs.records import Origin, ThreadRecord, key_of, now, read_record
+from moa_graph.runs.reuse import Reuse, reusable
+from moa_graph.runs.stores import Store
+from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.state import Proposal
+
+__all__ = ["fork_thread", "free_name"]
+
+
+async def free_name(store: Store, thread: str) -> str:
+    """Return the first of `thread~1`, `thread~2`, … that names no thread."""
+    taken, number = set(await store.keys()), 1
+    while key_of(f"{thread}~{number}") in taken:
+        number += 1
+    return f"{thread}~{number}"
+
+
+async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished: bool = True) -> Thread:
+    """Make a thread of what is valid of `source` under the spec of `mixture`; nothing is called.
+
+    The proposals of a layer that did not end are taken over, too, unless `unfinished` is False. The caller
+    holds the lease of the new thread. Raises ThreadError when its name is taken, or when `source` has no
+    checkpoint yet.
+    """
+    store = source.store
+    if not source.begun:
+        raise ThreadError(
+            f"thread {source.record.thread!r} has not begun: there is nothing to fork",
+            hint="Ask the question in a new thread.",
+        )
+    if await read_record(store, name) is not None:
+        raise ThreadError(f"there is a thread {name!r} already", hint="Give the fork another id.")
+    found = reusable(
+        source.spec,
+        mixture.spec,
+        source.proposals,
+        _spoken(source) if unfinished else {},
+        len(source.ended_steps),
+    )
+    record = ThreadRecord.new(
+        name, mixture.spec, Origin(thread=source.record.thread, checkpoint=source.checkpoint)
+    )
+    turn = source.turn.model_copy(
+        update={
+            "status": "answered" if found.answered else "interrupted",
+            "reason": "" if found.answered else "a fork that has not run yet",
+            "began": now(),
+            "ended": None,
+            "seconds": 0.0,
+            "failures": [],
+            "messages": [],
+            "checkpoint": None,
+        }
+    )
+    record.turns.append(turn)
+    fork = await Thread.load(store, record, mixture)
+    if fork.checkpoint is not None:
+        raise ThreadError(
+            f"thread {name!r} has checkpoints that moa_graph's threads did not write",
+            hint="Give the fork another id; those checkpoints stay as they are.",
+        )
+    # First: a fork without checkpoints is refused, checkpoints without a record are strangers.
+    await record.save(store)
+    steps = fork.steps[: found.ended] + [AGGREGATOR] * found.answered
+    await mixture.graph(store).aupdate_state(
+        fork.config(), _values(source, found), as_node=steps[-1] if steps else START
+    )
+    fork = await Thread.load(store, record, mixture)
+    if found.answered:
+        turn.checkpoint = fork.checkpoint
+        await record.save(store)
+    return fork
+
+
+def _spoken(source: Thread) -> dict[str, Proposal]:
+    """Return what came of the calls of the layer that has not ended, also of those that failed."""
+    failed = {record["id"]: record for record in source.failures if record["layer"] == source.next_step}
+    return {**failed, **source.kept, **source.finished}
+
+
+def _values(source: Thread, found: Reuse) -> dict[str, Any]:
+    values = source.values
+    state: dict[str, Any] = {"messages": source.conversation}
+    if found.answered:
+        state["messages"] = values["messages"]
+    if found.ended:
+        state["proposals"] = found.proposals
+    if found.ended and "nonce" in values:
+        state["nonce"] = values["nonce"]
+    if found.kept:
+        state["moa_kept"] = {"message": source.conversation[-1].id, "proposals": found.kept}
+    return state | {"status": "answered" if found.answered else "running"}

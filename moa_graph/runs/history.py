@@ -1,0 +1,166 @@
+"""What happened in a thread, checkpoint by checkpoint, and what each of its models was shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from moa_graph.errors import ThreadError
+from moa_graph.execution import totals
+from moa_graph.prompts import compose
+from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.spec.schema import Member
+from moa_graph.state import Proposal, Reference
+
+__all__ = ["Checkpoint", "find_checkpoint", "history_of", "prompt_of", "threads_of"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Describe one checkpoint of a thread; its numbers are those of its turn so far.
+
+    `number` counts the thread's checkpoints from 0 and names it in commands. `event` says what
+    made it: "question", the name of the step that ended, an edit ("dropped draft/a"), "fork". `by` is who
+    edited. `cost` is USD, None where a price is unknown; `when` is ISO 8601, UTC.
+    """
+
+    number: int
+    id: str
+    when: str
+    turn: str
+    question: str
+    event: str
+    by: str | None
+    next_layer: str | None
+    ok: int
+    failed: int
+    calls: int
+    cost: float | None
+    seconds: float
+
+
+async def threads_of(latest: Thread) -> list[Thread]:
+    """Return a thread at each of its checkpoints, the oldest first."""
+    config = {"configurable": {"thread_id": latest.config()["configurable"]["thread_id"]}}
+    graph = latest.mixture.graph(latest.store)
+    turns = {turn.id: turn for turn in latest.record.turns}
+    return [
+        replace(
+            latest,
+            snapshot=snapshot,
+            turn=turns.get(str(snapshot.metadata.get("moa_turn")), latest.turn),
+            finished={},
+        )
+        async for snapshot in graph.aget_state_history(config)
+        if snapshot.metadata.get("source") != "input"  # the next one says the same, and is where a run begins
+    ][::-1]
+
+
+async def history_of(latest: Thread) -> list[Checkpoint]:
+    """Return what happened in a thread, the oldest first."""
+    return [
+        _describe(number, thread) for number, thread in enumerate(await threads_of(latest)) if thread.begun
+    ]
+
+
+async def find_checkpoint(
+    latest: Thread, *, checkpoint: str | int | None = None, before: str | None = None
+) -> Thread:
+    """Return a thread at a checkpoint: one of its history, or the last turn's newest before a step."""
+    if before is not None and before not in latest.steps:
+        raise ThreadError(f"there is no step {before!r}", hint=f"The steps are: {', '.join(latest.steps)}.")
+    found = [
+        thread
+        for number, thread in enumerate(await threads_of(latest))
+        if thread.begun
+        and (
+            (thread.turn.id == latest.turn.id and thread.next_step == before)
+            if before is not None
+            else str(checkpoint) in (str(number), thread.checkpoint)
+        )
+    ]
+    if not found:
+        what = f"stands before {before}" if before is not None else f"is {checkpoint}"
+        raise ThreadError(
+            f"no checkpoint of thread {latest.record.thread!r} {what}",
+            hint=f"See `moa history {latest.record.thread}`.",
+        )
+    return found[-1]
+
+
+def prompt_of(thread: Thread, id_: str) -> list[BaseMessage]:
+    """Return the exact messages that a proposer, or an aggregator ("aggregator/slot"), was shown.
+
+    Raises ThreadError when that call was not made.
+    """
+    answer = thread.answer
+    aggregators: list[Any] = []
+    if answer is not None:
+        summary = answer.response_metadata["moa"]
+        aggregators = [*summary["failed_aggregators"], summary["aggregator"]]
+    calls: dict[str, Proposal] = {
+        record["id"]: record
+        for record in [
+            *thread.failures,
+            *thread.finished.values(),
+            *thread.kept.values(),
+            *thread.proposals.values(),
+            *aggregators,
+        ]
+    }
+    if id_ not in calls or not calls[id_]["attempts"]:
+        raise ThreadError(f"{id_!r} was not asked", hint=f"There are: {', '.join(calls)}.")
+    record = calls[id_]
+    references: list[Reference] = [
+        {"id": seen, "text": thread.proposals[seen]["text"]} for seen in record["references"]
+    ]
+    placement, member = _asked(thread, record)
+    return compose(
+        thread.conversation,
+        references,
+        placement=placement,
+        system=member.system,
+        nonce=thread.values.get("nonce"),
+    )
+
+
+def _asked(thread: Thread, record: Proposal) -> tuple[Any, Member]:
+    spec = thread.spec
+    if record["layer"] == AGGREGATOR:
+        members, references = spec.aggregators(), spec.aggregator.references
+    else:
+        layer = next(layer for layer in spec.layers if layer.name == record["layer"])
+        members, references = spec.members(layer), layer.references
+    return references.placement, next(member for member in members if member.id == record["proposer"])
+
+
+def _describe(number: int, thread: Thread) -> Checkpoint:
+    statuses = Counter(record["status"] for record in thread.proposals.values())
+    answer = thread.answer
+    sums = answer.response_metadata["moa"] if answer else totals(list(thread.proposals.values()))
+    return Checkpoint(
+        number=number,
+        id=str(thread.checkpoint),
+        when=str(thread.metadata.get("moa_when") or thread.snapshot.created_at),
+        turn=thread.turn.id,
+        question=thread.turn.question,
+        event=_event(thread),
+        by=thread.metadata.get("moa_by"),
+        next_layer=thread.next_step,
+        ok=statuses["ok"],
+        failed=len(thread.proposals) - statuses["ok"],
+        calls=sums["calls"],
+        cost=sums["cost"],
+        seconds=round(sum(record["seconds"] for record in thread.proposals.values()), 4),
+    )
+
+
+def _event(thread: Thread) -> str:
+    if event := thread.metadata.get("moa_edit") or thread.metadata.get("moa_event"):
+        return str(event)
+    if thread.metadata.get("source") == "update":
+        return "fork"
+    return thread.ended_steps[-1] if thread.ended_steps else "question"

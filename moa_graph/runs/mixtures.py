@@ -1,0 +1,37 @@
+"""The graphs that threads run on: one per spec, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from moa_graph.graph import build_graph
+from moa_graph.models.pool import ModelPool
+from moa_graph.runs.stores import Store
+from moa_graph.spec.schema import MoASpec, PriceSpec
+
+__all__ = ["Mixture"]
+
+
+class Mixture:
+    """Hold a spec and its compiled graph."""
+
+    def __init__(self, spec: MoASpec, models: Mapping[str, BaseChatModel] | None = None) -> None:
+        self.spec = spec
+        self.models = models
+        self._pool = ModelPool(spec, models)
+
+    @cached_property
+    def _graph(self) -> Any:
+        return build_graph(self.spec, models=self.models).compile()
+
+    def graph(self, store: Store) -> Any:
+        """Return the graph with a checkpointer of its own: one that is shared serialises all runs."""
+        return self._graph.copy({"checkpointer": store.saver()})
+
+    def price(self, slot: str) -> PriceSpec | None:
+        """Return the price of a slot; None means unknown."""
+        return self._pool.price(slot)

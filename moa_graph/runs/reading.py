@@ -1,0 +1,362 @@
+"""Read an exported thread; whatever is wrong with it is said with its line, before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from moa_graph.errors import MoAError
+from moa_graph.runs.portable import (
+    KINDS,
+    LINE,
+    Answer,
+    Asked,
+    Edit,
+    End,
+    Failed,
+    Finished,
+    Fork,
+    Header,
+    Layer,
+    Line,
+    Portable,
+    PortableTurn,
+    Question,
+    Standing,
+    Step,
+)
+from moa_graph.runs.records import FORMAT
+from moa_graph.runs.thread import AGGREGATOR
+from moa_graph.spec.loading import parse_spec, spec_hash
+from moa_graph.spec.schema import MoASpec
+from moa_graph.state import Proposal
+
+__all__ = ["MAX_BYTES", "read_export"]
+
+MAX_BYTES = 32_000_000
+"""Bytes of a file."""
+_MAX_LINES = 20_000
+_MAX_PARTS = 2_000_000
+"""Values in a file, about: a list of lists takes fifty times its bytes of memory."""
+_MAX_DEPTH = 64
+_MAX_NUMBER = 2**53
+
+
+class _Refused(ValueError):
+    """Say what is wrong with a line."""
+
+
+def read_export(content: bytes, file: str) -> Portable:
+    """Read the lines of an exported thread and check that they tell a thread's story.
+
+    `file` is the name that errors show. Raises MoAError, which names the file and the line, for the first
+    thing that is wrong, also for hostile content.
+    """
+    if len(content) > MAX_BYTES or sum(map(content.count, (b",", b"[", b"{"))) > _MAX_PARTS:
+        raise MoAError(f"{file}: too large: an exported thread has up to {MAX_BYTES:,} bytes", hint=_HINT)
+    lines = content.split(b"\n", _MAX_LINES + 1)
+    if len(lines) > _MAX_LINES + 1:
+        raise MoAError(f"{file}: too large: an exported thread has up to {_MAX_LINES:,} lines", hint=_HINT)
+    if not lines[-1]:
+        lines.pop()
+    reader, number = _Reader(), 0
+    try:
+        for number, line in enumerate(lines, 1):
+            data = _parse(line)
+            reader.take(number, data)
+        return reader.close()
+    except _Refused as error:
+        raise MoAError(f"{file}:{max(number, 1)}: {error}", hint=_HINT) from error
+
+
+_HINT = "Nothing was imported. Export the thread anew, or correct the file."
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(
+            line.decode(),
+            object_pairs_hook=_unique,
+            parse_constant=_no_number,
+            parse_int=_integer,
+            parse_float=_float,
+        )
+    except _Refused:
+        raise
+    except UnicodeDecodeError:
+        raise _Refused("this is not UTF-8") from None
+    except RecursionError:
+        raise _Refused("nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise _Refused(f"this is no JSON: {error.msg} at column {error.colno}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+        raise _Refused('a line is a JSON object with a "type"')
+    _check_plain(data)
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _Refused(f"the key {twice[:40]!r} stands there twice")
+    return data
+
+
+def _no_number(text: str) -> NoReturn:
+    raise _Refused(f"{text} is no number of JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > _MAX_NUMBER:
+        raise _Refused("a number is too large")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if abs(value) == float("inf"):
+        raise _Refused("a number is too large")
+    return value
+
+
+def _check_plain(data: Any) -> None:
+    """Refuse what no store could hold: deep nesting, NUL, lone surrogates."""
+    level: list[Any] = [data]
+    for _ in range(_MAX_DEPTH):
+        following: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                if "\0" in value or not _is_unicode(value):
+                    raise _Refused("a text holds NUL or half a surrogate pair")
+            elif isinstance(value, dict):
+                following += [*value, *value.values()]
+            elif isinstance(value, list):
+                following += value
+        if not following:
+            return
+        level = following
+    raise _Refused("nested too deeply")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class _Reader:
+    """Follow the story line by line: what was asked, which steps ended, how each turn stands."""
+
+    def __init__(self) -> None:
+        self.found: Portable | None = None
+        self.ended = False
+        self.message_ids: set[str] = set()
+        self.open: PortableTurn | None = None
+        self.steps: list[str] = []
+        self.place = 0
+        """The number of steps of the turn that have ended."""
+        self.known: dict[str, set[str]] = {}
+        """The ids of a turn's proposals by layer."""
+        self.ids: set[str] = set()
+        """The ids of all calls that the spec makes."""
+
+    def take(self, number: int, data: dict[str, Any]) -> None:
+        """Take in a line; raise _Refused if it cannot stand here."""
+        if self.ended:
+            raise _Refused("nothing may follow the line of type end")
+        if self.found is None and data["type"] != "thread":
+            raise _Refused("an exported thread begins with a line of type thread")
+        if data["type"] == "thread" and self.found is None and data.get("format") != FORMAT:
+            raise _Refused(f"this is no format that can be read here; expected format {FORMAT}")
+        if data["type"] == "thread" and data.get("texts", True) is not True:
+            raise _Refused("this was exported without its texts, and cannot be imported")
+        if data["type"] not in KINDS:
+            return
+        try:
+            line = LINE.validate_python(data)
+        except ValidationError as error:
+            fault = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(str(part) for part in fault["loc"])
+            raise _Refused(f"{place}: {fault['msg']}") from None
+        self._take(number, line)
+
+    def close(self) -> Portable:
+        """Return what was read."""
+        if self.found is None or not self.ended:
+            raise _Refused("the file ends too early")
+        return self.found
+
+    def _take(self, number: int, line: Line) -> None:
+        match line:
+            case Header():
+                self._begin(line)
+            case Asked():
+                self._ask(line)
+            case Standing():
+                self._stand(line)
+            case End():
+                self._end(number, line)
+            case Finished():
+                self._finish(line)
+            case Failed():
+                self._check_call(line.proposal)
+                self._turn().failures.append(line.proposal)
+            case _:
+                self._step(line)
+
+    def _begin(self, header: Header) -> None:
+        if self.found is not None:
+            raise _Refused("there is a second line of type thread")
+        try:
+            spec = parse_spec(header.spec, file="spec")
+        except MoAError as error:
+            raise _Refused(f"the spec cannot be read: {error.message.partition(chr(10))[0]}") from None
+        if spec_hash(spec) != header.spec_hash:
+            raise _Refused("the spec does not have the hash that stands beside it")
+        self.found = Portable(header, spec)
+        self.steps = [*(layer.name for layer in spec.layers), AGGREGATOR]
+        self.ids = _ids(spec)
+
+    def _ask(self, line: Asked) -> None:
+        turns = self._story().turns
+        if self.open is not None:
+            raise _Refused("the turn before has no line of type status")
+        if any(turn.asked.turn == line.turn for turn in turns):
+            raise _Refused("there is a turn of that id already")
+        self._add_messages(f"{line.turn}-{place}" for place in range(len(line.messages)))
+        self.open, self.place, self.known = PortableTurn(line), 0, {}
+        turns.append(self.open)
+
+    def _stand(self, line: Standing) -> None:
+        turn = self._turn()
+        answered = self.place == len(self.steps)
+        if line.status == "answered" and not answered:
+            raise _Refused("a turn without an answer is not answered")
+        if len(self._story().turns) == 1 and self._story().header.origin and not turn.steps:
+            raise _Refused("a fork begins with a line of type fork")
+        turn.standing, self.open = line, None
+
+    def _end(self, number: int, line: End) -> None:
+        if self.open is not None or not self._story().turns:
+            raise _Refused("the file ends within a turn")
+        if line.lines != number - 1:
+            raise _Refused(f"{line.lines} lines were written, {number - 1} are there")
+        self.ended = True
+
+    def _finish(self, line: Finished) -> None:
+        turn, proposal = self._turn(), line.proposal
+        if not turn.steps or proposal["layer"] != self._next():
+            raise _Refused("a finished proposal belongs to the layer that comes next")
+        finished = turn.steps[-1].finished
+        if any(other["id"] == proposal["id"] for other in finished):
+            raise _Refused(f"proposal {proposal['id'][:80]!r} stands there twice")
+        self._check_call(proposal)
+        finished.append(proposal)
+
+    def _step(self, line: Question | Fork | Layer | Edit | Answer) -> None:
+        turn = self._turn()
+        if isinstance(line, Question | Fork) != (not turn.steps):
+            raise _Refused("a turn begins with one line of type question or fork")
+        match line:
+            case Question() | Fork():
+                if isinstance(line, Fork) != (self._is_first() and self._story().header.origin is not None):
+                    raise _Refused("a fork has an origin, and begins with one line of type fork")
+                if isinstance(line, Fork):
+                    self._take_over(line)
+            case Layer():
+                self._pass(line.layer)
+                self._join(line.layer, line.proposals)
+            case Edit():
+                if not 0 < self.place < len(self.steps):
+                    raise _Refused("there is no layer whose proposals could be edited")
+                for proposal in line.proposals:
+                    self._check_layer(self.steps[self.place - 1], proposal)
+                    self.known[proposal["layer"]].add(proposal["id"])
+            case Answer():
+                self._pass(AGGREGATOR)
+                self._check_answer(line.message)
+        turn.steps.append(Step(line))
+
+    def _take_over(self, line: Fork) -> None:
+        self._add_messages(message.id for message in line.conversation)
+        if line.after is not None and line.after not in self.steps:
+            raise _Refused("the spec has no step of the name in `after`")
+        self.place = self.steps.index(line.after) + 1 if line.after is not None else 0
+        if (line.answer is not None) != (self.place == len(self.steps)):
+            raise _Refused("a fork holds an answer if, and only if, it was taken after the aggregator")
+        for name in self.steps[: self.place]:
+            if name != AGGREGATOR:
+                self._join(name, [record for record in line.proposals if record["layer"] == name])
+        if len(line.proposals) != sum(map(len, self.known.values())):
+            raise _Refused("a fork holds proposals of layers that had not ended")
+        if line.answer is not None:
+            self._check_answer(line.answer)
+
+    def _pass(self, step: str) -> None:
+        if step != self._next():
+            raise _Refused(f"the step that comes next is {self._next() or 'none'}")
+        self.place += 1
+
+    def _join(self, layer: str, proposals: Sequence[Proposal]) -> None:
+        for proposal in proposals:
+            self._check_layer(layer, proposal)
+        ids = {proposal["id"] for proposal in proposals}
+        if len(ids) < len(proposals):
+            raise _Refused("a proposal stands there twice")
+        self.known[layer] = ids
+
+    def _check_layer(self, layer: str, proposal: Proposal) -> None:
+        if proposal["layer"] != layer:
+            raise _Refused(f"proposal {proposal['id'][:80]!r} is none of layer {layer}")
+        self._check_call(proposal)
+
+    def _check_call(self, call: Any) -> None:
+        """Refuse a record that is not of this spec, or saw what is not there."""
+        id_ = call["id"]
+        if id_ != f"{call['layer']}/{call['proposer']}" or call["layer"] not in self.steps:
+            raise _Refused(f"{id_[:80]!r} is the id of no call")
+        if id_ not in self.ids and call["attempts"]:
+            raise _Refused(f"the spec asks for no {id_[:80]!r}")
+        index = self.steps.index(call["layer"])
+        seen = self.known.get(self.steps[index - 1], set()) if index else set()
+        if not seen.issuperset(call["references"]):
+            raise _Refused(f"{id_[:80]!r} refers to a proposal that is not there")
+
+    def _check_answer(self, message: Any) -> None:
+        self._add_messages([message.id])
+        summary = message.response_metadata["moa"]
+        for call in [summary["aggregator"], *summary["failed_aggregators"]]:
+            self._check_call(call)
+
+    def _add_messages(self, ids: Iterable[str | None]) -> None:
+        for id_ in ids:
+            if id_ is None or id_ in self.message_ids:
+                raise _Refused("a message has no id, or another message's")
+            self.message_ids.add(id_)
+
+    def _story(self) -> Portable:
+        assert self.found is not None  # noqa: S101 - the first line is the header
+        return self.found
+
+    def _turn(self) -> PortableTurn:
+        if self.open is None:
+            raise _Refused("this line belongs to a turn, and there is none open")
+        return self.open
+
+    def _is_first(self) -> bool:
+        return len(self._story().turns) == 1
+
+    def _next(self) -> str | None:
+        return self.steps[self.place] if self.place < len(self.steps) else None
+
+
+def _ids(spec: MoASpec) -> set[str]:
+    layers = {f"{layer.name}/{id_}" for layer in spec.layers for id_, _ in layer.ids()}
+    return layers | {f"{AGGREGATOR}/{member.id}" for member in spec.aggregators()}

@@ -1,0 +1,106 @@
+"""What a thread's turn gave so far, as one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from moa_graph.estimate import estimate
+from moa_graph.execution import totals
+from moa_graph.runs.records import RunStatus
+from moa_graph.runs.thread import Thread
+from moa_graph.state import Proposal
+from moa_graph.usage import Usage, add_usage
+
+__all__ = ["Run", "describe"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold one turn of a thread: how it stands, what it gave, what it took.
+
+    `status` is "running", "interrupted" (`resume` goes on), "answered" or "failed" (`reason` says why;
+    `resume` tries again what failed). `proposals` are in spec order: those of layers that ended, those that
+    are committed already, and those that failed. `cost` is USD, None where a price is unknown;
+    `calls` counts requests; `seconds` add up over all processes. `next_layer` is the layer (or "aggregator")
+    that comes next, `calls_left` the calls that the rest takes when all goes well, `cost_left` USD that it
+    costs at most then, None if that has no bound. `saved` is False for an answer that the store failed to
+    keep.
+    """
+
+    thread: str
+    turn: str
+    status: RunStatus
+    question: str = ""
+    reason: str = ""
+    answer: str | None = None
+    answered_by: str | None = None
+    proposals: list[Proposal] = field(default_factory=list)
+    aggregators: list[dict[str, Any]] = field(default_factory=list)
+    usage: Usage = field(default_factory=lambda: add_usage(()))
+    cost: float | None = 0.0
+    calls: int = 0
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    next_layer: str | None = None
+    calls_left: int = 0
+    cost_left: float | None = 0.0
+    checkpoint: str | None = None
+    saved: bool = True
+
+
+def describe(thread: Thread) -> Run:
+    """Return how a thread's turn stands."""
+    turn, answer = thread.turn, thread.answer
+    failures = thread.failures
+    proposals = _in_order(thread, failures)
+    common: dict[str, Any] = {
+        "thread": thread.record.thread,
+        "turn": turn.id,
+        "status": turn.status,
+        "question": turn.question,
+        "reason": turn.reason,
+        "proposals": proposals,
+        "seconds": turn.seconds,
+        "checkpoint": thread.checkpoint if thread.begun else None,
+    }
+    if answer is not None:
+        summary = answer.response_metadata["moa"]
+        return Run(
+            **common,
+            answer=str(answer.text),
+            answered_by=summary["answered_by"],
+            aggregators=[*summary["failed_aggregators"], summary["aggregator"]],
+            usage=summary["usage"],
+            cost=summary["cost"],
+            calls=summary["calls"],
+            warnings=summary["warnings"],
+        )
+    records = [*{**thread.kept, **thread.finished, **thread.proposals}.values(), *failures]
+    left = estimate(thread.spec, thread.mixture.price, paid(thread))
+    return Run(
+        **common,
+        aggregators=[dict(record) for record in failures if record["layer"] == "aggregator"],
+        **totals(records),
+        next_layer=thread.next_step,
+        calls_left=left.calls,
+        cost_left=left.max_cost,
+    )
+
+
+def paid(thread: Thread) -> set[str]:
+    """Return the ids of the calls that the rest of the turn does not make any more."""
+    ended = set(thread.ended_steps)
+    kept = thread.kept
+    return {
+        id_ for id_ in thread.ids if id_.partition("/")[0] in ended or id_ in thread.finished or id_ in kept
+    }
+
+
+def _in_order(thread: Thread, failures: list[Proposal]) -> list[Proposal]:
+    """Return one record per proposal: the state's, else a committed one, else the last failure."""
+    newest = {record["id"]: record for record in failures if record["layer"] != "aggregator"}
+    known = {**newest, **thread.kept, **thread.finished, **thread.proposals}
+    named = [known.pop(id_) for id_ in thread.ids if id_ in known]
+    layers = thread.steps
+    return sorted([*named, *known.values()], key=lambda record: layers.index(record["layer"]))

@@ -1,0 +1,235 @@
+"""A thread as it stands: its record, its newest checkpoint, and what both say together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import StateSnapshot
+from pydantic import TypeAdapter, ValidationError
+
+from moa_graph.errors import StoreError
+from moa_graph.runs.mixtures import Mixture
+from moa_graph.runs.records import FORMAT, ThreadRecord, Turn, key_of
+from moa_graph.runs.stores import Store
+from moa_graph.spec.schema import MoASpec
+from moa_graph.state import Proposal
+
+__all__ = ["AGGREGATOR", "Thread"]
+
+AGGREGATOR = "aggregator"
+
+_PROPOSALS = TypeAdapter(dict[str, Proposal])
+_UNIX_EPOCH = 0x01B21DD213814000
+"""The Unix epoch in 100 ns since the start of the Gregorian calendar (RFC 9562, §5.1)."""
+_SHORT_WAIT = 5.0
+"""Seconds that a clock may be behind the last checkpoint without a refusal."""
+
+
+@dataclass(frozen=True)
+class Thread:
+    """Hold what is known of a thread at one checkpoint.
+
+    `begun` tells whether the checkpoint belongs to `turn` or to the one before it. `finished` are proposals
+    that are committed, but whose layer has not ended.
+    """
+
+    store: Store
+    record: ThreadRecord
+    turn: Turn
+    mixture: Mixture
+    snapshot: StateSnapshot
+    finished: Mapping[str, Proposal] = field(default_factory=dict)
+
+    @classmethod
+    async def load(
+        cls,
+        store: Store,
+        record: ThreadRecord,
+        mixture: Mixture,
+        *,
+        turn: Turn | None = None,
+        checkpoint: str | None = None,
+    ) -> Thread:
+        """Read a thread's newest checkpoint, or another one; raise StoreError if it cannot be trusted."""
+        configurable = {"thread_id": key_of(record.thread)}
+        if checkpoint:
+            configurable["checkpoint_id"] = checkpoint
+        config: RunnableConfig = {"configurable": configurable}
+        graph = mixture.graph(store)
+        snapshot = await graph.aget_state(config)
+        thread = cls(store, record, turn or record.turn, mixture, snapshot)
+        if not thread.begun:
+            return thread
+        saver: Any = graph.checkpointer
+        found = await saver.aget_tuple(snapshot.config)
+        writes = found.pending_writes or [] if found else []
+        finished = {value["id"]: value for _, _, value in writes if _is_proposal(value)}
+        thread._check({**thread.values.get("proposals", {}), **finished})
+        order = {id_: place for place, id_ in enumerate(thread.ids)}
+        finished = dict(sorted(finished.items(), key=lambda item: order.get(item[0], len(order))))
+        return cls(store, record, thread.turn, mixture, snapshot, finished)
+
+    @property
+    def spec(self) -> MoASpec:
+        """Return the spec that the thread is pinned to."""
+        return self.mixture.spec
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return the state at the checkpoint."""
+        values: dict[str, Any] = self.snapshot.values or {}
+        return values
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Return the checkpoint's id."""
+        id_: str | None = self.snapshot.config["configurable"].get("checkpoint_id")
+        return id_ if self.snapshot.metadata is not None else None
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether the checkpoint is one of this turn's."""
+        return self.metadata.get("moa_turn") == self.turn.id
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Return what LangGraph keeps beside the checkpoint."""
+        return self.snapshot.metadata or {}
+
+    @cached_property
+    def steps(self) -> list[str]:
+        """Return the names of all steps: the layers, and the aggregator."""
+        return [*(layer.name for layer in self.spec.layers), AGGREGATOR]
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Return the ids of all proposals that the spec asks for, in its order."""
+        return [f"{layer.name}/{id_}" for layer in self.spec.layers for id_, _ in layer.ids()]
+
+    @property
+    def ended_steps(self) -> list[str]:
+        """Return the names of the steps that have ended in this turn."""
+        if not self.begun:
+            return []
+        following = self.snapshot.next
+        if not following:
+            return self.steps
+        return self.steps[: self.steps.index(following[0])] if following[0] in self.steps else []
+
+    @property
+    def next_step(self) -> str | None:
+        """Return the name of the step that comes next, or None after the aggregator."""
+        ended = len(self.ended_steps)
+        return self.steps[ended] if ended < len(self.steps) else None
+
+    @property
+    def proposals(self) -> dict[str, Proposal]:
+        """Return the proposals of the layers that have ended in this turn."""
+        return dict(self.values.get("proposals") or {}) if self.ended_steps else {}
+
+    @property
+    def kept(self) -> dict[str, Proposal]:
+        """Return the proposals that a fork carried over for a layer that has not ended."""
+        kept = self.values.get("moa_kept") if self.begun else None
+        # A turn that was given up may have left some behind.
+        return dict(kept["proposals"]) if kept and kept["message"] == self.conversation[-1].id else {}
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether the state says that this turn is answered."""
+        return self.next_step is None and self.values.get("status") == "answered"
+
+    @property
+    def answer(self) -> AIMessage | None:
+        """Return the answer's message."""
+        message = self.values["messages"][-1] if self.answered else None
+        return message if isinstance(message, AIMessage) else None
+
+    @property
+    def conversation(self) -> list[AnyMessage]:
+        """Return the messages up to the turn's question, as the models of this turn see them."""
+        messages: list[AnyMessage] = list(self.values.get("messages") or [])
+        return messages[:-1] if self.answered else messages
+
+    @property
+    def failures(self) -> list[Proposal]:
+        """Return the calls that failed and are not in the state: their layer goes on, or tried again."""
+        answer = self.answer
+        known = [
+            *self.proposals.values(),
+            *(answer.response_metadata["moa"]["failed_aggregators"] if answer else []),
+        ]
+        there = [_call_of(record) for record in known if record["status"] != "ok" or record["edited"]]
+        failures = []
+        for record in self.turn.failures:
+            if (call := _call_of(record)) in there:
+                there.remove(call)
+            else:
+                failures.append(record)
+        return failures
+
+    def config(self) -> RunnableConfig:
+        """Return the config to go on from the newest checkpoint with."""
+        return {
+            "configurable": {"thread_id": key_of(self.record.thread)},
+            "metadata": self.marks(),
+        }
+
+    def marks(self) -> dict[str, Any]:
+        """Return what every checkpoint of this turn bears."""
+        return {"moa_turn": self.turn.id, "moa_spec": self.record.spec_hash, "moa_format": FORMAT}
+
+    async def check_clock(self) -> None:
+        """Raise StoreError when the clock stands before the last checkpoint; wait if it is but a moment.
+
+        Checkpoints are found again by the time in their ids: one from a clock that was set back would
+        be taken for an older one, and what it holds would be paid for again.
+        """
+        if self.checkpoint is None:
+            return
+        ahead = _seconds(self.checkpoint) - time.time()
+        if ahead > _SHORT_WAIT:
+            raise StoreError(
+                f"the clock is {ahead:.0f} s behind the last step of thread {self.record.thread!r}: "
+                "new steps would be taken for older ones",
+                hint="Set the clock right, or go on in a fork: its steps stand alone.",
+            )
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+
+    def _check(self, proposals: Mapping[str, Any]) -> None:
+        try:
+            _PROPOSALS.validate_python(proposals, strict=True)
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise StoreError(
+                f"{self.store.url}: thread {self.record.thread!r} cannot be trusted: proposal {place} is no "
+                "record that was written by a run",
+                hint="Restore the store from a backup, or delete the thread.",
+            ) from error
+
+
+def _call_of(record: Proposal) -> tuple[Any, ...]:
+    """Return what tells a call apart and no edit changes."""
+    return (record["id"], record["attempts"], record["seconds"], record["usage"])
+
+
+def _is_proposal(value: Any) -> bool:
+    # Beside the proposals of a layer that has not ended there are other tasks' results: an answer, a node's
+    # update.
+    return isinstance(value, dict) and value.keys() >= {"id", "layer", "proposer", "status", "text"}
+
+
+def _seconds(checkpoint: str) -> float:
+    """Return the Unix time in a checkpoint's id, a UUID of version 6 (RFC 9562, §5.6)."""
+    number = UUID(checkpoint).int
+    ticks = (number >> 96) << 28 | ((number >> 80) & 0xFFFF) << 12 | (number >> 64) & 0xFFF
+    return (ticks - _UNIX_EPOCH) / 1e7

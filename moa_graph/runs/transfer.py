@@ -1,0 +1,280 @@
+"""From a thread to the lines of its export, and from lines that were read to a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import BaseMessage, RemoveMessage, messages_from_dict, messages_to_dict
+from langgraph.graph import START
+from langgraph.types import Overwrite
+
+from moa_graph.errors import MoAError, ThreadError
+from moa_graph.runs.history import threads_of
+from moa_graph.runs.mixtures import Mixture
+from moa_graph.runs.portable import Answer, Edit, Fork, Layer, Portable, PortableTurn, Question, Step
+from moa_graph.runs.records import FORMAT, Origin, ThreadRecord, Turn, key_of, read_record
+from moa_graph.runs.redacting import Redactor
+from moa_graph.runs.stores import Store
+from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.spec.loading import parse_spec, spec_hash
+from moa_graph.state import Proposal
+
+__all__ = ["export_thread", "import_thread"]
+
+Line = dict[str, Any]
+NewTurn = Callable[[str, Sequence[BaseMessage]], Turn]
+
+_INCOMPLETE = "its import was not completed"
+
+
+async def export_thread(latest: Thread, *, texts: bool = True) -> list[Line]:
+    """Return a thread as the lines that docs/export-format.md describes, free of keys and names of hosts.
+
+    Without `texts` there are lengths in the place of questions, proposals and answers. Raises ThreadError
+    for a fork that was not completed.
+    """
+    record = latest.record
+    numbered = [
+        (number, latest if thread.checkpoint == latest.checkpoint else thread)
+        for number, thread in enumerate(await threads_of(latest))
+    ]
+    known = {message.id: message for _, thread in numbered for message in thread.values.get("messages") or []}
+    lines = [_header(record, texts=texts)]
+    for turn in record.turns:
+        asked = turn.messages or messages_to_dict([known[id_] for id_ in turn.message_ids if id_ in known])
+        if not asked:
+            raise ThreadError(f"fork {record.thread!r} was not completed", hint="Delete it and fork again.")
+        lines.append({"type": "turn", "turn": turn.id, "began": turn.began, "messages": asked})
+        before: Thread | None = None
+        for number, thread in numbered:
+            if thread.metadata.get("moa_turn") == turn.id:
+                lines += _event(number, replace(thread, turn=turn), before)
+                before = thread
+        lines += [{"type": "failure", "proposal": dict(failure)} for failure in turn.failures]
+        lines.append(_standing(turn))
+    lines.append({"type": "end", "lines": len(lines)})
+    return _redacted(lines if texts else [_lengths(line) for line in lines], latest)
+
+
+def _header(record: ThreadRecord, *, texts: bool) -> Line:
+    return {
+        "type": "thread",
+        "format": FORMAT,
+        "thread": record.thread,
+        "spec": record.spec,
+        "spec_hash": record.spec_hash,
+        "origin": record.origin.model_dump() if record.origin else None,
+        "created": record.created,
+        "texts": texts,
+    }
+
+
+def _event(number: int, thread: Thread, before: Thread | None) -> Iterator[Line]:
+    """Yield what a checkpoint added, and the proposals that were finished after it."""
+    about = {
+        "number": number,
+        "when": str(thread.metadata.get("moa_when") or thread.snapshot.created_at),
+    }
+    nonce = thread.values.get("nonce")
+    if thread.ended_steps and nonce and (before is None or not before.ended_steps):
+        about["nonce"] = nonce
+    if edit := thread.metadata.get("moa_edit"):
+        old = before.proposals if before else {}
+        changed = [dict(now) for id_, now in thread.proposals.items() if now != old.get(id_)]
+        by = str(thread.metadata.get("moa_by"))
+        yield {"type": "edit", **about, "what": str(edit), "by": by, "proposals": changed}
+    elif before is None and thread.record.origin and thread.turn is thread.record.turns[0]:
+        yield {"type": "fork", **about, **_taken_over(thread)}
+    elif not thread.ended_steps:
+        yield {"type": "question", **about}
+    elif thread.answered:
+        yield {"type": "answer", **about, "message": _dump(thread.values["messages"][-1])}
+    else:
+        layer = thread.ended_steps[-1]
+        made = [dict(proposal) for proposal in thread.proposals.values() if proposal["layer"] == layer]
+        yield {"type": "layer", **about, "layer": layer, "proposals": made}
+    kept = thread.values.get("moa_kept") or {"message": None, "proposals": {}}
+    carried = kept["proposals"] if kept["message"] == thread.turn.message_ids[-1] else {}
+    for proposal in {**carried, **thread.finished}.values():
+        yield {"type": "finished", "proposal": dict(proposal)}
+
+
+def _taken_over(thread: Thread) -> Line:
+    ended = thread.ended_steps
+    earlier = [message for message in thread.conversation if message.id not in thread.turn.message_ids]
+    return {
+        "after": ended[-1] if ended else None,
+        "conversation": messages_to_dict(earlier),
+        "proposals": [dict(proposal) for proposal in thread.proposals.values()],
+        "answer": _dump(thread.values["messages"][-1]) if thread.answered else None,
+    }
+
+
+def _standing(turn: Turn) -> Line:
+    status, reason = turn.status, turn.reason
+    if status == "running":
+        status, reason = "interrupted", "it was running when it was exported"
+    return {
+        "type": "status",
+        "status": status,
+        "reason": reason,
+        "ended": turn.ended,
+        "seconds": turn.seconds,
+    }
+
+
+def _dump(message: BaseMessage) -> Line:
+    [data] = messages_to_dict([message])
+    return data
+
+
+def _lengths(value: Any) -> Any:
+    """Put lengths in the place of texts that people and models wrote."""
+    if isinstance(value, list):
+        return [_lengths(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    data = value.get("data")
+    if isinstance(data, dict):
+        content = data["content"]
+        parts = [content] if isinstance(content, str) else [_text(block) for block in content]
+        rest = {key: data.get(key) for key in ("id", "usage_metadata", "response_metadata")}
+        return {"type": value["type"], "data": {"content": sum(map(len, parts)), **_lengths(rest)}}
+    return {
+        key: len(item) if key in {"text", "reasoning"} and isinstance(item, str) else _lengths(item)
+        for key, item in value.items()
+    }
+
+
+def _text(block: Any) -> str:
+    return block if isinstance(block, str) else str(block.get("text", ""))
+
+
+def _redacted(lines: list[Line], thread: Thread) -> list[Line]:
+    safe: list[Line] = Redactor(thread.spec, thread.store.url)(lines)
+    if safe[0]["spec"] != lines[0]["spec"]:
+        with suppress(MoAError):  # a name in the spec was a key: such a file can be read, not imported
+            safe[0]["spec_hash"] = spec_hash(parse_spec(safe[0]["spec"]))
+    return safe
+
+
+async def import_thread(
+    store: Store, story: Portable, name: str, mixture: Mixture, new_turn: NewTurn
+) -> Thread:
+    """Make a thread of what was exported; nothing is called. The caller holds its lease.
+
+    What is written first is a thread by itself, as the lines before any line are: a process that ends here
+    leaves no lie. Raises ThreadError when the name is taken, and takes back what it wrote when it fails.
+    """
+    if await read_record(store, name) is not None:
+        raise ThreadError(f"there is a thread {name!r} already", hint="Import it under another id (`--as`).")
+    header = story.header
+    origin = Origin(**header.origin.model_dump()) if header.origin else None
+    record = ThreadRecord.new(name, story.spec, origin)
+    record.created = header.created
+    try:
+        for part in story.turns:
+            turn = new_turn(part.asked.turn, part.asked.messages)
+            turn.began, turn.status, turn.reason = part.asked.began, "interrupted", _INCOMPLETE
+            record.turns.append(turn)
+            thread = await Thread.load(store, record, mixture)
+            if len(record.turns) == 1:
+                _check_unused(thread)
+            await record.save(store)
+            await _replay(thread, part)
+            await record.save(store)
+    except _Strange as error:
+        raise ThreadError(error.message, hint=error.hint) from None
+    except BaseException:
+        with suppress(Exception):
+            await asyncio.shield(store.remove(key_of(name)))
+        raise
+    return await Thread.load(store, record, mixture)
+
+
+class _Strange(ThreadError):
+    """Keep apart what was there before: it is not taken away."""
+
+
+def _check_unused(thread: Thread) -> None:
+    if thread.checkpoint is not None:
+        raise _Strange(
+            f"{thread.record.thread!r} has checkpoints that no thread here has written",
+            hint="Import it under another id (`--as`); those checkpoints stay as they are.",
+        )
+
+
+async def _replay(thread: Thread, part: PortableTurn) -> None:
+    """Write a turn's checkpoints one after the other, then how the turn stands."""
+    turn, graph = thread.turn, thread.mixture.graph(thread.store)
+    answer: str | None = None
+    for step in part.steps:
+        node, values = _update(thread, step)
+        config = thread.config()
+        config["metadata"] |= _marks(step, node)
+        written = await graph.aupdate_state(config, values, as_node=node)
+        if values["status"] == "answered":
+            answer = written["configurable"]["checkpoint_id"]
+        thread = await Thread.load(thread.store, thread.record, thread.mixture)
+    standing = part.standing
+    assert standing is not None  # noqa: S101 - a file without it is refused
+    turn.status, turn.reason, turn.ended = standing.status, standing.reason, standing.ended
+    turn.seconds, turn.failures = standing.seconds, part.failures
+    if turn.status == "answered":
+        turn.checkpoint, turn.messages = answer, []
+
+
+def _marks(step: Step, node: str) -> dict[str, Any]:
+    event = step.event
+    if isinstance(event, Edit):
+        return {"moa_when": event.when, "moa_edit": event.what, "moa_by": event.by}
+    return {"moa_when": event.when, "moa_event": event.type if isinstance(event, Question | Fork) else node}
+
+
+def _update(thread: Thread, step: Step) -> tuple[str, dict[str, Any]]:
+    """Return the node that made a checkpoint, and what it wrote."""
+    event, turn = step.event, thread.turn
+    kept = {"message": turn.message_ids[-1], "proposals": _by_id(step.finished)} if step.finished else None
+    state: dict[str, Any] = {"status": "running", "moa_kept": kept}
+    if not isinstance(event, Question | Edit) and event.nonce is not None:
+        state["nonce"] = event.nonce
+    match event:
+        case Question():
+            return START, state | {"messages": [*_given_up(thread), *_asked(thread)]}
+        case Fork():
+            node = event.after or START
+            state["messages"] = [*event.conversation, *_asked(thread)]
+            if event.proposals:
+                state["proposals"] = _by_id(event.proposals)
+            if event.answer is not None:
+                state |= {"messages": [*state["messages"], event.answer], "status": "answered"}
+            return node, state
+        case Layer():
+            records: Any = _by_id(event.proposals)
+            if event.layer == thread.steps[0] and thread.values.get("proposals"):  # those of the turn before
+                records = Overwrite(records)
+            return event.layer, state | {"proposals": records}
+        case Edit():
+            return thread.ended_steps[-1], state | {"proposals": _by_id(event.proposals)}
+        case Answer():
+            return AGGREGATOR, state | {"messages": [event.message], "status": "answered"}
+
+
+def _asked(thread: Thread) -> list[BaseMessage]:
+    return messages_from_dict(thread.turn.messages)
+
+
+def _given_up(thread: Thread) -> list[RemoveMessage]:
+    given_up = {
+        id_ for turn in thread.record.turns[:-1] if turn.checkpoint is None for id_ in turn.message_ids
+    }
+    there = [str(message.id) for message in thread.values.get("messages") or []]
+    return [RemoveMessage(id=id_) for id_ in there if id_ in given_up]
+
+
+def _by_id(proposals: Sequence[Proposal]) -> dict[str, Proposal]:
+    return {proposal["id"]: proposal for proposal in proposals}
