@@ -8,7 +8,7 @@ QUESTION := When does mixing different models pay, and when is one model sampled
 DOCUMENT := examples/documents/mixture-of-agents.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgres check format generate bench clean
+.PHONY: help demo test test-postgres soak check format generate bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,11 @@ test-postgres: $(VENV)/.stamp-test  ## run the tests that need a real PostgreSQL
 	@$(BIN)/python -m tests.fakes.postgres
 	MOA_TEST_POSTGRES=required $(BIN)/pytest -n auto -m postgres --cov --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report --include='moa_graph/runs/postgres/*'
+
+soak: $(VENV)/.stamp-test  ## kill 60 runs on each store at random points, under load; MOA_CRASH_ROUNDS says how many
+	@$(BIN)/python -m tests.fakes.postgres
+	MOA_CRASH_ROUNDS=$${MOA_CRASH_ROUNDS:-60} MOA_TEST_POSTGRES=required \
+		$(BIN)/python -m tests.fakes.burners $(BIN)/pytest -n 4 tests/runs/test_crash.py tests/runs/test_crash_postgres.py
 
 check: $(VENV)/.stamp-test  ## style, types, generated files
 	$(BIN)/ruff check

@@ -29,6 +29,7 @@ SCENARIOS = (
     "memory:measure_bare",
     "first_token",
     "postgres",
+    "durability",
     "synchronous",
     "startup",
 )

@@ -128,7 +128,7 @@ def _add_messages(old: list[AnyMessage], writes: Sequence[Any]) -> list[AnyMessa
         previous = old[-1].id if old else ""
         for message in new:
             if not message.id:
-                message.id = str(uuid5(NAMESPACE_OID, f"{previous}\n{message.type}\n{message.text}"))
+                message.id = str(uuid5(NAMESPACE_OID, ascii((previous, message.type, message.text))))
             previous = message.id
         old = cast("list[AnyMessage]", add_messages(cast("Any", old), cast("Any", new)))
     return old

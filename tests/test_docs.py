@@ -42,7 +42,7 @@ BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-TIME = re.compile(r"\d+(\.\d+)? ?(ms|s)\b")
+TIME = re.compile(r"\d+(\.\d+)? ?(ms|s)\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\((?P<target>[^)\s]+)\)")
 
 

@@ -6,8 +6,8 @@ import getpass
 import os
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import unquote
 

@@ -31,7 +31,7 @@ from langgraph.checkpoint.serde.jsonplus import (
     JsonPlusSerializer,
 )
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from langgraph.types import Overwrite
+from langgraph.types import Interrupt, Overwrite
 
 from moa_graph.errors import MoAError, StoreError
 from moa_graph.spec.secrets import is_secret_variable
@@ -54,7 +54,7 @@ _MESSAGES = (
     ToolMessageChunk,
 )
 _KINDS: dict[tuple[int, str, str], Callable[..., Any]] = {
-    (EXT_CONSTRUCTOR_KW_ARGS, Overwrite.__module__, Overwrite.__name__): Overwrite,
+    **{(EXT_CONSTRUCTOR_KW_ARGS, kind.__module__, kind.__name__): kind for kind in (Interrupt, Overwrite)},
     **{(EXT_PYDANTIC_V2, kind.__module__, kind.__name__): kind for kind in _MESSAGES},
 }
 """All that a row may hold beside plain data, by LangGraph's extension code and the name it writes."""

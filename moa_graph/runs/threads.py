@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
@@ -16,12 +14,12 @@ from langchain_core.messages import (
     RemoveMessage,
     convert_to_messages,
     messages_from_dict,
-    messages_to_dict,
 )
 
 from moa_graph.errors import MoAError, StoreError, ThreadError
 from moa_graph.events import Emit
 from moa_graph.proposers.outcomes import clean
+from moa_graph.runs.asking import digest_of, new_turn
 from moa_graph.runs.editing import approve, change_of, commit
 from moa_graph.runs.forking import fork_thread, free_name
 from moa_graph.runs.history import Checkpoint, find_checkpoint, history_of, prompt_of
@@ -29,7 +27,7 @@ from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.pinning import check_pin
 from moa_graph.runs.pursuit import pursue
 from moa_graph.runs.reading import read_export
-from moa_graph.runs.records import ThreadRecord, Turn, key_of, now, read_record, require_record, whoami
+from moa_graph.runs.records import ThreadRecord, Turn, key_of, read_record, require_record, whoami
 from moa_graph.runs.run import Run, describe
 from moa_graph.runs.running import Running
 from moa_graph.runs.stores import Store, open_store
@@ -42,9 +40,6 @@ __all__ = ["Breakpoints", "Runs"]
 
 Breakpoints = Literal["all"] | Collection[str]
 """Steps to stop before: names of layers, "aggregator", or "all" of them."""
-
-_PREVIEW = 200
-"""Characters of a question that lists show."""
 
 
 class Runs:
@@ -120,7 +115,7 @@ class Runs:
                         return describe(await self._load(record, _answered(known)))
                     if not await self._is_answered(record) and not abandon:
                         raise _unanswered(record)
-                record.turns.append(_new_turn(turn, messages))
+                record.turns.append(new_turn(turn, messages))
                 return await self._go_on(record, breakpoints, emit, tokens)
 
         return Running(work)
@@ -254,7 +249,7 @@ class Runs:
         name = to if to is not None else story.header.thread
         async with self._store.lease(key_of(name)):
             mixture = Mixture(story.spec, self._models)
-            return describe(await import_thread(self._store, story, name, mixture, _new_turn))
+            return describe(await import_thread(self._store, story, name, mixture))
 
     async def _record(self, thread: str) -> ThreadRecord:
         record = await require_record(self._store, thread)
@@ -329,29 +324,9 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def _new_turn(id_: str | None, messages: Sequence[BaseMessage]) -> Turn:
-    """Return a turn that asks `messages`; their ids derive from its own, so that they are added but once."""
-    id_ = id_ if id_ is not None else uuid4().hex
-    for place, message in enumerate(messages):
-        message.id = f"{id_}-{place}"
-    return Turn(
-        id=id_,
-        question=str(messages[-1].text)[:_PREVIEW],
-        digest=_digest(messages),
-        messages=messages_to_dict(messages),
-        message_ids=[str(message.id) for message in messages],
-        began=now(),
-    )
-
-
-def _digest(messages: Sequence[BaseMessage]) -> str:
-    asked = [[message.type, message.content] for message in messages]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _find_turn(record: ThreadRecord, id_: str | None, messages: Sequence[BaseMessage]) -> Turn | None:
     found = next((turn for turn in record.turns if turn.id == id_), None)
-    if found is not None and found.digest != _digest(messages):
+    if found is not None and found.digest != digest_of(messages):
         raise ThreadError(
             f"turn {id_!r} of thread {record.thread!r} asked something else: {found.question!r}",
             hint="Give another turn id for another question.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,7 @@ from langgraph.graph import START
 from langgraph.types import Overwrite
 
 from moa_graph.errors import MoAError, ThreadError
+from moa_graph.runs.asking import new_turn
 from moa_graph.runs.history import threads_of
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.portable import Answer, Edit, Fork, Layer, Portable, PortableTurn, Question, Step
@@ -26,7 +27,6 @@ from moa_graph.state import Proposal
 __all__ = ["export_thread", "import_thread"]
 
 Line = dict[str, Any]
-NewTurn = Callable[[str, Sequence[BaseMessage]], Turn]
 
 _INCOMPLETE = "its import was not completed"
 
@@ -162,9 +162,7 @@ def _redacted(lines: list[Line], thread: Thread) -> list[Line]:
     return safe
 
 
-async def import_thread(
-    store: Store, story: Portable, name: str, mixture: Mixture, new_turn: NewTurn
-) -> Thread:
+async def import_thread(store: Store, story: Portable, name: str, mixture: Mixture) -> Thread:
     """Make a thread of what was exported; nothing is called. The caller holds its lease.
 
     What is written first is a thread by itself, as the lines before any line are: a process that ends here

@@ -163,11 +163,13 @@ class Round:
         self.repeated |= {id_ for id_, count in self.counts().items() if count and id_ not in self.told}
         self.kills += worker.run is None
 
-    def finish(self) -> Worker:
+    def finish(self, *, check: bool = True) -> Worker:
         """Let a new process end the thread; check that all is there, and that nothing was paid twice."""
         before, underway = self.counts(), set(self.repeated)
         with work(self.url, self.spec, self.name) as worker:
             worker.end()
+        if not check:
+            return worker
         self.note(worker)
         assert worker.error is None, worker.error
         run = worker.run

@@ -137,11 +137,8 @@ async def test_after_a_cancellation_only_the_call_under_way_is_made_again(url: s
 
 async def test_after_the_deadline_a_resume_has_time_again(url: str) -> None:
     gate = asyncio.Event()
-    made = Mixture(
-        {"limits": {"deadline": 0.5}},
-        refine_b=Model("B", wait=gate.wait),
-        refine_a=Model("A", wait=gate.wait),
-    )
+    waiting = {name: Model(name, wait=gate.wait) for name in ("refine_a", "refine_b")}
+    made = Mixture({"limits": {"deadline": 0.5}}, **waiting)
     async with open_store(url) as store:
         with pytest.raises(DeadlineExceeded):
             await made.runs(store).start("Why?", thread="t")
