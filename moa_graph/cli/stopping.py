@@ -18,8 +18,8 @@ __all__ = ["Stopped", "run_until_stopped"]
 
 T = TypeVar("T")
 
-PATIENCE = 1.0
-"""Seconds that cancelled work has to close its connections."""
+PATIENCE = 2.0
+"""Seconds that cancelled work has to close its connections, and a thread to note down how it ended."""
 LAST_RESORT = 2.5
 """Seconds after a signal at which the process ends whatever still hangs."""
 

@@ -52,14 +52,19 @@ ThreadId = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 
 
-def with_runs(db: str, key_env: str | None, work: Callable[[Runs], Awaitable[T]]) -> T:
-    """Open the store, do the work, and return its result; threads keep the specs that they were made by."""
-    import asyncio  # noqa: PLC0415 -- `moa --help` must wait neither for it nor for the graph
+def with_runs(
+    db: str, key_env: str | None, work: Callable[[Runs], Awaitable[T]], *, create: bool = False
+) -> T:
+    """Open the store, do the work, and return its result; threads keep the specs that they were made by.
 
+    A store that is not there is made only with `create`: who looks for a thread has mistyped its place.
+    """
+    # Both are imported here because `moa --help` must not wait for the graph.
+    from moa_graph import background  # noqa: PLC0415 -- see above
     from moa_graph.runs.threads import Runs  # noqa: PLC0415 -- see above
 
     async def run() -> T:
-        async with Runs.open(db, key_env=key_env) as runs:
+        async with Runs.open(db, key_env=key_env, create=create) as runs:
             return await work(runs)
 
-    return asyncio.run(run())
+    return background.run(run())

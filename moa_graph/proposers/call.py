@@ -265,7 +265,10 @@ class _Call:
         return {**why, "message": self.caller.pool.redact(why["message"])}
 
     def _record(self, status: Literal["ok", "failed", "cut"], text: Text, why: Failure | None) -> Proposal:
-        actual, _ = clean(str(self.actual_model)) if self.actual_model else (None, False)
+        redact = self.caller.pool.redact
+        actual = redact(clean(str(self.actual_model))[0]) if self.actual_model else None
+        if why is not None:  # what a server says instead of an answer may name the key
+            text = text._replace(text=redact(text.text), reasoning=redact(text.reasoning))
         return {
             "id": self.caller.id,
             "layer": self.caller.layer,

@@ -18,10 +18,10 @@ _PREVIEW = 200
 
 
 def new_turn(id_: str | None, messages: Sequence[BaseMessage]) -> Turn:
-    """Return a turn that asks `messages`; they get ids of their own, so that they are added but once."""
+    """Return a turn that asks `messages`; those without an id get one, so that they are added but once."""
     unique = uuid4().hex  # not the turn's id: a fork's conversation holds turns that its record does not know
     for place, message in enumerate(messages):
-        message.id = f"{unique}-{place}"
+        message.id = message.id or f"{unique}-{place}"
     return Turn(
         id=id_ if id_ is not None else unique,
         question=_preview(str(messages[-1].text)),

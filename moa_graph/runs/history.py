@@ -12,6 +12,7 @@ from moa_graph.errors import ThreadError
 from moa_graph.execution import totals
 from moa_graph.prompts import compose
 from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.runs.trusting import check_state, trusting
 from moa_graph.spec.schema import Member
 from moa_graph.state import Proposal, Reference
 
@@ -47,16 +48,15 @@ async def threads_of(latest: Thread) -> list[Thread]:
     config = {"configurable": {"thread_id": latest.config()["configurable"]["thread_id"]}}
     graph = latest.mixture.graph(latest.store)
     turns = {turn.id: turn for turn in latest.record.turns}
-    return [
-        replace(
-            latest,
-            snapshot=snapshot,
-            turn=turns.get(str(snapshot.metadata.get("moa_turn")), latest.turn),
-            finished={},
-        )
-        async for snapshot in graph.aget_state_history(config)
-        if snapshot.metadata.get("source") != "input"  # the next one says the same, and is where a run begins
-    ][::-1]
+    found = []
+    with trusting(f"{latest.store.url}: thread {latest.record.thread!r}"):
+        async for snapshot in graph.aget_state_history(config):
+            if snapshot.metadata.get("source") == "input":
+                continue  # the next one says the same, and is where a run begins
+            turn = turns.get(str(snapshot.metadata.get("moa_turn")), latest.turn)
+            check_state(snapshot.values, ())
+            found.append(replace(latest, snapshot=snapshot, turn=turn, finished={}))
+    return found[::-1]
 
 
 async def history_of(latest: Thread) -> list[Checkpoint]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from moa_graph.errors import MoAError, StoreError
+from moa_graph.errors import MoAError, StoreError, ThreadError
 from moa_graph.runs.guard import Guard, GuardedSaver, claim
 from moa_graph.runs.serializer import untrusted
 from moa_graph.runs.stores import Store
@@ -73,7 +74,9 @@ class _Saver(GuardedSaver, AsyncSqliteSaver):
 
 
 @asynccontextmanager
-async def open_sqlite(url: str, serializer: SerializerProtocol) -> AsyncIterator[Store]:
+async def open_sqlite(
+    url: str, serializer: SerializerProtocol, *, create: bool = True
+) -> AsyncIterator[Store]:
     """Open `sqlite:///relative.db` or `sqlite:////absolute.db`; a new file is its owner's alone (0600).
 
     Raises MoAError for a URL that names no file, and StoreError when the file cannot be opened or is no
@@ -82,7 +85,12 @@ async def open_sqlite(url: str, serializer: SerializerProtocol) -> AsyncIterator
     path = _path(url)
     guard = Guard(url, _trouble)
     try:
-        _create(path)
+        if create:
+            _create(path)
+        elif not path.exists():
+            raise ThreadError(
+                f"there are no threads: {path} does not exist", hint="Check where they are kept."
+            )
     except OSError as error:
         raise StoreError(
             f"{url}: {error.strerror or error}", hint=f"Check that the folder exists: {path.parent}"
@@ -111,7 +119,10 @@ def _path(url: str) -> Path:
     elif path == ":memory:":
         problem = "is not kept; memory: says so"
     if problem:
-        raise MoAError(f"{url!r} {problem}", hint="Use sqlite:///relative.db or sqlite:////absolute/path.db.")
+        shown = re.sub(r"//[^/]*@", "//", url)  # a password has no place here, but may stand here
+        raise MoAError(
+            f"{shown!r} {problem}", hint="Use sqlite:///relative.db or sqlite:////absolute/path.db."
+        )
     return Path(path).absolute()
 
 

@@ -63,12 +63,14 @@ class Store(ABC):
         """Tell whether somebody, here or elsewhere, holds a thread's lease."""
 
 
-def open_store(url: str, *, key_env: str | None = None) -> AbstractAsyncContextManager[Store]:
+def open_store(
+    url: str, *, key_env: str | None = None, create: bool = True
+) -> AbstractAsyncContextManager[Store]:
     """Open `sqlite:///path`, `postgresql://…` or `memory:`; tables are made when they are missing.
 
-    `key_env` names an environment variable with a key of 16, 24 or 32 bytes; then everything that is
-    written is encrypted, and rows that are not are refused. Raises MoAError for a URL that names no store,
-    and StoreError when the store cannot be opened.
+    Without `create` a file that is not there is a ThreadError. `key_env` names an environment variable with
+    a key of 16, 24 or 32 bytes; then everything that is written is encrypted, and rows that are not are
+    refused. Raises MoAError for a URL that names no store, and StoreError when the store cannot be opened.
     """
     scheme, _, rest = url.partition(":")
     serializer: SerializerProtocol = make_serializer(key_env)
@@ -80,7 +82,7 @@ def open_store(url: str, *, key_env: str | None = None) -> AbstractAsyncContextM
         case "sqlite":
             from moa_graph.runs.sqlite import open_sqlite  # noqa: PLC0415 -- one store is used
 
-            return open_sqlite(url, serializer)
+            return open_sqlite(url, serializer, create=create)
         case "postgresql" | "postgres":
             from moa_graph.runs.postgres import open_postgres  # noqa: PLC0415 -- an extra
 
@@ -89,5 +91,3 @@ def open_store(url: str, *, key_env: str | None = None) -> AbstractAsyncContextM
         f"{scheme + ':' if rest else url!r} names no store",
         hint="Use sqlite:///path/to/file.db, postgresql://user@host/database or memory:",
     )
-
-

@@ -13,12 +13,12 @@ from uuid import UUID
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
-from pydantic import TypeAdapter, ValidationError
 
 from moa_graph.errors import StoreError
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import FORMAT, ThreadRecord, Turn, key_of
 from moa_graph.runs.stores import Store
+from moa_graph.runs.trusting import check_state, check_writes, is_proposal, trusting
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 
@@ -26,7 +26,6 @@ __all__ = ["AGGREGATOR", "Thread"]
 
 AGGREGATOR = "aggregator"
 
-_PROPOSALS = TypeAdapter(dict[str, Proposal])
 _UNIX_EPOCH = 0x01B21DD213814000
 """The Unix epoch in 100 ns since the start of the Gregorian calendar (RFC 9562, §5.1)."""
 _SHORT_WAIT = 5.0
@@ -64,15 +63,21 @@ class Thread:
             configurable["checkpoint_id"] = checkpoint
         config: RunnableConfig = {"configurable": configurable}
         graph = mixture.graph(store)
-        snapshot = await graph.aget_state(config)
-        thread = cls(store, record, turn or record.turn, mixture, snapshot)
+        turn = turn or record.turn
+        with trusting(f"{store.url}: thread {record.thread!r}"):
+            snapshot = await graph.aget_state(config)
+            thread = cls(store, record, turn, mixture, snapshot)
+            if "moa_turn" not in thread.metadata:  # another program's, or none
+                return thread
+            saver: Any = graph.checkpointer
+            found = await saver.aget_tuple(snapshot.config)
+            writes = found.pending_writes or [] if found else []
+            check_writes(writes)
+            ended = set(thread.ended_steps)
+            check_state(thread.values, [id_ for id_ in thread.ids if id_.partition("/")[0] in ended])
         if not thread.begun:
             return thread
-        saver: Any = graph.checkpointer
-        found = await saver.aget_tuple(snapshot.config)
-        writes = found.pending_writes or [] if found else []
-        finished = {value["id"]: value for _, _, value in writes if _is_proposal(value)}
-        thread._check({**thread.values.get("proposals", {}), **finished})
+        finished = {value["id"]: value for _, _, value in writes if is_proposal(value)}
         order = {id_: place for place, id_ in enumerate(thread.ids)}
         finished = dict(sorted(finished.items(), key=lambda item: order.get(item[0], len(order))))
         return cls(store, record, thread.turn, mixture, snapshot, finished)
@@ -205,27 +210,10 @@ class Thread:
         if ahead > 0:
             await asyncio.sleep(ahead)
 
-    def _check(self, proposals: Mapping[str, Any]) -> None:
-        try:
-            _PROPOSALS.validate_python(proposals, strict=True)
-        except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise StoreError(
-                f"{self.store.url}: thread {self.record.thread!r} cannot be trusted: proposal {place} is no "
-                "record that was written by a run",
-                hint="Restore the store from a backup, or delete the thread.",
-            ) from error
-
 
 def _call_of(record: Proposal) -> tuple[Any, ...]:
     """Return what tells a call apart and no edit changes."""
     return (record["id"], record["attempts"], record["seconds"], record["usage"])
-
-
-def _is_proposal(value: Any) -> bool:
-    # Beside the proposals of a layer that has not ended there are other tasks' results: an answer, a node's
-    # update.
-    return isinstance(value, dict) and value.keys() >= {"id", "layer", "proposer", "status", "text"}
 
 
 def _seconds(checkpoint: str) -> float:

@@ -68,15 +68,16 @@ class Runs:
         *,
         models: Mapping[str, BaseChatModel] | None = None,
         key_env: str | None = None,
+        create: bool = True,
     ) -> AsyncIterator[Runs]:
         """Open a store: `sqlite:///path`, `postgresql://…` or `memory:`.
 
         `spec` is what new threads are made by; without one, threads that are there go on under their own.
         `models` are the host's, as for `build_graph`. `key_env` names the variable with a key of 16, 24 or
-        32 bytes that everything is encrypted with. Raises MoAError for a wrong URL or key, StoreError when
-        the store cannot be opened.
+        32 bytes that everything is encrypted with. Without `create` a file that is not there is a
+        ThreadError. Raises MoAError for a wrong URL or key, StoreError when the store cannot be opened.
         """
-        async with open_store(url, key_env=key_env) as store:
+        async with open_store(url, key_env=key_env, create=create) as store:
             yield cls(store, spec, models)
 
     def start(

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from moa_graph.cli.lines import Lines, Silence, describe
-from moa_graph.cli.live import table
+from moa_graph.cli.live import LiveTable, table
 from moa_graph.cli.progress import Progress
+from moa_graph.runs.run import Run
 from moa_graph.state import Proposal
 
 FAILURE = {"kind": "timeout", "message": "no\x1b[31m answer [bold]", "retryable": True, "status_code": None}
@@ -200,3 +201,86 @@ def test_lines_go_to_stderr_and_silence_says_nothing(capsys: pytest.CaptureFixtu
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
+
+
+def test_a_line_beside_the_table_keeps_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    table = LiveTable(Progress())
+    table.say("thread [bold]t1[/bold]: waiting")
+    table.close()
+    assert "thread [bold]t1[/bold]: waiting" in capsys.readouterr().err
+
+
+def before() -> Run:
+    """Return a turn whose first layer ended, and whose second one failed with one proposal made."""
+    made: list[Any] = [
+        proposal("draft/a"),
+        proposal("draft/b", "failed"),
+        proposal("draft/mine", "dropped"),
+        proposal("refine/a"),
+        proposal("refine/b", "failed"),
+    ]
+    failed: Any = proposal("aggregator/z", "failed")
+    usage: Any = {"input_tokens": 100, "output_tokens": 50, "source": "provider"}
+    return Run(
+        thread="t",
+        turn="1",
+        status="failed",
+        proposals=made,
+        aggregators=[failed],
+        usage=usage,
+        cost=1.0,
+        calls=10,
+        seconds=60.0,
+        next_layer="refine",
+    )
+
+
+@pytest.fixture
+def resumed() -> Progress:
+    progress = Progress()
+    progress.restore(before())
+    layers = {"draft": ["a", "b"], "refine": ["a", "b"]}
+    progress.feed({"type": "run.started", "name": "n", "resumed": True, "layers": layers, "aggregator": "z"})
+    return progress
+
+
+def test_what_was_restored_is_shown_as_it_ended_and_what_is_tried_again_as_waiting(resumed: Progress) -> None:
+    assert states(resumed) == {
+        "draft/a": "done",
+        "draft/b": "failed",
+        "draft/mine": "dropped",
+        "refine/a": "done",
+        "refine/b": "waiting",
+    }
+    text = shown(resumed)
+    assert "✓ a" in text
+    assert "– mine" in text
+    assert "1.5 s" in text
+    assert all(row.elapsed(time.monotonic()) in (None, 1.5) for row in resumed.rows())
+
+
+def test_what_was_restored_counts_once(resumed: Progress) -> None:
+    assert (resumed.calls(), resumed.cost()) == (10, 1.0)
+    resumed.feed(ended(proposal("refine/a")))  # restored: reported again, without a call.started
+    assert (resumed.calls(), resumed.cost()) == (10, 1.0)
+    resumed.feed(started("refine/b"))
+    assert resumed.calls() == 11
+    resumed.feed(ended(proposal("refine/b")))
+    assert (resumed.calls(), resumed.cost()) == (12, pytest.approx(1.01))
+    assert resumed.usage()["input_tokens"] == 110
+    assert resumed.seconds() >= 60.0
+    assert [record["id"] for record in resumed.proposals] == [
+        "draft/a",
+        "draft/b",
+        "draft/mine",
+        "refine/a",
+        "refine/b",
+    ]
+    assert resumed.proposals[-1]["status"] == "ok", "the newest record of each"
+    assert [record["id"] for record in resumed.attempted] == ["aggregator/z"]
+
+
+def test_a_call_that_is_made_again_forgets_how_it_ended(resumed: Progress) -> None:
+    resumed.feed(started("draft/a"))
+    row = resumed.layers["draft"][0]
+    assert (row.state, row.seconds, row.usage, row.restored) == ("running", None, None, False)

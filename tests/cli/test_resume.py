@@ -191,15 +191,3 @@ def test_a_terminal_shows_restored_proposals_as_done(
     assert "refine" in last
     assert "answered by ok-z: 6 calls" in last
     assert server.count() == 6
-
-
-def test_on_a_terminal_waiting_is_said_above_the_table(
-    served: SpecFile, server: FakeOpenAI, tmp_path: Path
-) -> None:
-    with start(served([], "gate"), server, tmp_path, "gate") as process:
-        # The first run ends by itself once the second has had the time to be refused once.
-        subprocess.Popen(["sh", "-c", f"sleep 4; kill -INT {process.pid}"]).wait
-        code, output = on_terminal("resume", "t1", "--wait", "--breakpoint", "all", cwd=tmp_path)
-        process.communicate(timeout=60)
-    assert "thread t1 is run by somebody else: waiting" in _ESCAPES.sub("", output)
-    assert code in (0, 1)

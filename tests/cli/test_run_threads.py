@@ -7,10 +7,10 @@ import shlex
 import signal
 import sqlite3
 import subprocess
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -262,8 +262,8 @@ def test_a_store_that_fails_at_the_end_takes_no_answer_away(
     moa: Moa, served: SpecFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @asynccontextmanager
-    async def failing(url: str, *, key_env: str | None = None) -> AsyncIterator[Store]:
-        async with open_store(url, key_env=key_env) as store:
+    async def failing(url: str, **options: Any) -> AsyncIterator[Store]:
+        async with open_store(url, **options) as store:
             yield store
         raise StoreError("gone")
 
@@ -330,7 +330,7 @@ def test_an_interrupted_thread_keeps_what_finished_and_says_how_to_go_on(
         next(line for line in process.stderr if "ok-a: done" in line)
         assert server.wait_for(lambda: server.count("gate@b") == 1, 30)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -343,7 +343,13 @@ def test_an_interrupted_thread_keeps_what_finished_and_says_how_to_go_on(
     server.release("gate@b")
     line = command.replace("moa", shlex.join(MOA), 1)
     resumed = subprocess.run(
-        ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment()
+        ["bash", "-c", line],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+        timeout=60,
     )
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.startswith("Answer of ok@z")
@@ -351,21 +357,24 @@ def test_an_interrupted_thread_keeps_what_finished_and_says_how_to_go_on(
     assert (server.count("ok@a"), server.count("gate@b")) == (1, 2)
 
 
-def test_json_of_an_interrupted_thread_says_so(
-    moa: Moa, served: SpecFile, server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(threading.Timer, "start", lambda _: None)
-
-    def interrupt() -> None:
-        if server.wait_for(lambda: server.count("hang") == 1, 30):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    result = moa("run", served([], "hang"), "Why?", "--thread", "t1", "--json")
-    thread.join()
-    assert result.exit_code == 130
-    record = json.loads(result.stdout)
+def test_json_of_an_interrupted_thread_says_so(served: SpecFile, server: FakeOpenAI, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*MOA, "run", served([], "hang"), "Why?", "--thread", "t1", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        text=True,
+    )
+    try:
+        assert server.wait_for(lambda: server.count("hang") == 1, 60)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    record = json.loads(out)
     assert (record["status"], record["reason"], record["saved"]) == ("interrupted", "cancelled", True)
     assert (record["thread"], record["error"]["type"]) == ("t1", "Interrupted")
     assert "moa resume t1" in record["error"]["hint"]

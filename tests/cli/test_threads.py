@@ -2,18 +2,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 
 from moa_graph.cli.tables import columns, family
 from moa_graph.runs.summaries import Summary
 from tests.cli.conftest import Moa, SpecFile
-from tests.cli.threaded import ask
+from tests.cli.threaded import ask, with_store
 
 
 def summary(thread: str, created: int, origin: str | None = None) -> Summary:
     return Summary(thread, "answered", "", "Why?", 1, origin, f"2026-01-01T00:00:{created:02d}", "")
 
 
+def test_a_store_that_is_not_there_is_not_made_by_looking(moa: Moa) -> None:
+    result = moa("threads", "--db", "sqlite:///mistyped.db")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "mistyped.db does not exist" in result.stderr
+    assert not Path("mistyped.db").exists()
+
+
 def test_an_empty_store_has_no_threads(moa: Moa) -> None:
+    with_store(lambda runs: runs.threads())
     result = moa("threads")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "there are no threads yet\n")
     assert json.loads(moa("threads", "--json").stdout) == {"threads": []}

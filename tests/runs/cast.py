@@ -31,7 +31,8 @@ def refusal() -> ProviderError:
 class Cast:
     """Hold a spec of single-letter slots and their models; a layer may ask any of them, also twice.
 
-    A model's n-th text is "a1", "a2", …. `fail` and `hold` say who does not answer.
+    A model's n-th text is "a1", "a2", …. `fail` and `hold` say who does not answer, `ticks` who lets the
+    event loop turn so often before.
     """
 
     def __init__(
@@ -50,7 +51,11 @@ class Cast:
             "name": "cast",
             "models": {name: {"model": f"host:{name}", **(slot or {})} for name in names},
             "layers": [
-                {"name": name, "proposers": [{"model": slot} for slot in members], **(layer or {}).get(name, {})}
+                {
+                    "name": name,
+                    "proposers": [{"model": slot} for slot in members],
+                    **(layer or {}).get(name, {}),
+                }
                 for name, members in layers.items()
             ],
             "aggregator": {"model": aggregator[0], "fallbacks": list(aggregator[1:]), **(final or {})},
@@ -58,6 +63,7 @@ class Cast:
         }
         self.held: dict[str, asyncio.Event] = {}
         self.failing: dict[str, BaseException] = {}
+        self.ticks: dict[str, int] = {}
         self.models = {name: self._model(name) for name in names}
 
     @property
@@ -119,6 +125,8 @@ class Cast:
 
         async def wait() -> None:
             self.models[name].enter()
+            for _ in range(self.ticks.get(name, 0)):
+                await asyncio.sleep(0)
             if name in self.held:
                 await self.held[name].wait()
 

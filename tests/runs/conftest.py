@@ -39,5 +39,7 @@ def run_python() -> Callable[..., str]:
 @pytest.fixture(params=["memory", "sqlite"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """Give an empty store of each kind; whoever makes a `Runs` of its own on it is a process of its own."""
-    async with open_store("memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/moa.db") as opened:
+    async with open_store(
+        "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/moa.db"
+    ) as opened:
         yield opened

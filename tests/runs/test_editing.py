@@ -87,7 +87,10 @@ async def test_edits_are_recorded_with_who_when_and_what_and_the_originals_stay(
     assert [point.when for point in history] == sorted(point.when for point in history)
     assert [(point.ok, point.failed) for point in history[1:6]] == [(2, 0), (2, 0), (1, 1), (2, 1), (2, 1)]
     original = await runs.show("t", checkpoint=history[1].number)
-    assert [(record["text"], record["status"]) for record in original.proposals] == [("a1", "ok"), ("b1", "ok")]
+    assert [(record["text"], record["status"]) for record in original.proposals] == [
+        ("a1", "ok"),
+        ("b1", "ok"),
+    ]
     assert not any(record["edited"] for record in original.proposals)
 
 

@@ -66,19 +66,35 @@ CHANGES: list[tuple[str, Change, dict[str, int]]] = [
     ("aggregator", set_aggregator("y"), {"y": 1}),
     ("fallback", lambda spec: spec["aggregator"].update(fallbacks=["y"]), {"z": 1}),
     ("aggregator's words", lambda spec: spec["aggregator"].update(system="Be brief."), {"z": 1}),
-    ("aggregator's placement", lambda spec: spec["aggregator"].update(references={"placement": "user"}), {"z": 1}),
+    (
+        "aggregator's placement",
+        lambda spec: spec["aggregator"].update(references={"placement": "user"}),
+        {"z": 1},
+    ),
     ("later proposer", set_proposer(1, 1, model="x"), {"x": 1, "z": 1}),
     ("later proposer's words", set_proposer(1, 0, system="Doubt."), {"c": 1, "z": 1}),
     ("later layer's placement", set_layer(1, references={"placement": "user"}), {"c": 1, "d": 1, "z": 1}),
     ("first proposer", set_proposer(0, 0, model="x", id="a"), {"x": 1, "c": 1, "d": 1, "z": 1}),
-    ("temperature of a slot", lambda spec: spec["models"]["b"].update(temperature=0.1), {"b": 1, "c": 1, "d": 1, "z": 1}),
+    (
+        "temperature of a slot",
+        lambda spec: spec["models"]["b"].update(temperature=0.1),
+        {"b": 1, "c": 1, "d": 1, "z": 1},
+    ),
     ("one more", lambda spec: spec["layers"][1]["proposers"].append({"model": "x"}), {"x": 1, "z": 1}),
     ("one less", lambda spec: spec["layers"][1]["proposers"].pop(), {"z": 1}),
     ("renamed", set_layer(1, name="other"), {"c": 1, "d": 1, "z": 1}),
     ("first renamed", set_layer(0, name="other"), {"a": 1, "b": 1, "c": 1, "d": 1, "z": 1}),
-    ("one layer more", lambda spec: spec["layers"].append({"name": "third", "proposers": [{"model": "x"}]}), {"x": 1, "z": 1}),
+    (
+        "one layer more",
+        lambda spec: spec["layers"].append({"name": "third", "proposers": [{"model": "x"}]}),
+        {"x": 1, "z": 1},
+    ),
     ("one layer less", lambda spec: spec["layers"].pop(), {"z": 1}),
-    ("patience", lambda spec: spec.update(defaults={"timeout": 9, "attempts": 2}, limits={"deadline": 99}), {}),
+    (
+        "patience",
+        lambda spec: spec.update(defaults={"timeout": 9, "attempts": 2}, limits={"deadline": 99}),
+        {},
+    ),
     ("price", lambda spec: spec["models"]["a"].update(price={"input": 1, "output": 1}), {}),
     ("quorum that is there", set_layer(0, quorum=2), {}),
     ("description", lambda spec: spec.update(description="Another one."), {}),
@@ -196,7 +212,12 @@ async def test_a_fork_from_a_checkpoint_by_number_by_id_and_before_a_step(store:
     asked = [{"c": 1, "d": 1, "z": 1}, {"z": 1}]
     for point, step, expected in zip(history[1:3], ["refine", "aggregator"], asked, strict=True):
         assert point.next_layer == step
-        for place in ({"checkpoint": point.number}, {"checkpoint": str(point.number)}, {"checkpoint": point.id}, {"before": step}):
+        for place in (
+            {"checkpoint": point.number},
+            {"checkpoint": str(point.number)},
+            {"checkpoint": point.id},
+            {"before": step},
+        ):
             fork = await runs.fork("t", **place)  # type: ignore[arg-type]
             assert await resume(cast, runs, fork) == expected
     fork = await runs.fork("t", before="draft")

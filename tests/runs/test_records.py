@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moa_graph.errors import StoreError, ThreadError
-from moa_graph.runs.records import LONGEST_THREAD, ThreadRecord, key_of, read_record, require_record, thread_of
+from moa_graph.runs.records import (
+    LONGEST_THREAD,
+    ThreadRecord,
+    key_of,
+    read_record,
+    require_record,
+    thread_of,
+)
 from moa_graph.runs.stores import Store
 from tests.runs.cast import THREE, Cast
 

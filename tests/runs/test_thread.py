@@ -10,7 +10,7 @@ from typing import Any
 
 import ormsgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from moa_graph.errors import QuorumNotMet, StoreError
@@ -71,7 +71,6 @@ async def believe_or_refuse(path: Path, cast: Cast, thread: str) -> None:
     before = cast.sent
     async with open_store(f"sqlite:///{path}") as store:
         runs = cast.runs(store)
-        refused = False
         for look in (
             lambda: runs.status(thread),
             lambda: runs.history(thread),
@@ -82,9 +81,7 @@ async def believe_or_refuse(path: Path, cast: Cast, thread: str) -> None:
             try:
                 await look()
             except StoreError:
-                refused = True
-        if refused:
-            assert sum(cast.since(before).values()) <= 2
+                assert cast.since(before) == {}
         await runs.threads()
         await runs.delete(thread)
 
@@ -96,7 +93,7 @@ async def test_rows_of_another_shape_are_refused_or_harmless(tmp_path: Path, thr
         await interrupted(store)
     original = path.read_bytes()
     for number, row in enumerate(rows_of(path, "writes", thread)):
-        for value in STRANGE[number % 3 :: 3]:
+        for value in STRANGE[number % 6 :: 6]:
             path.write_bytes(original)
             overwrite(path, "writes", row, "value", ormsgpack.packb(value))
             cast = Cast(TWO, layer={"refine": {"quorum": 2}})
@@ -143,7 +140,7 @@ async def test_a_changed_record_is_refused_and_nothing_is_called(
     assert await store.keys() == ["done", "fork"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
     path, kept = tmp_path / "moa.db", tmp_path / "kept.db"
@@ -155,7 +152,9 @@ async def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path, data: st.Da
     table, name = data.draw(
         st.sampled_from([("writes", "value"), ("checkpoints", "checkpoint"), ("checkpoints", "metadata")])
     )
-    row = data.draw(st.sampled_from(rows_of(path, table, thread)))
+    rows = [row for row in rows_of(path, table, thread) if column(path, table, row, name)]
+    assume(rows)
+    row = data.draw(st.sampled_from(rows))
     value = bytearray(column(path, table, row, name))
     place = data.draw(st.integers(0, len(value) - 1))
     value[place] = data.draw(st.integers(0, 255))
@@ -170,9 +169,12 @@ async def test_a_proposal_that_no_run_wrote_is_refused(store: Store) -> None:
     runs = cast.runs(store)
     await runs.start("Why?", thread="t", breakpoints=["aggregator"])
     graph = runs._mixture(await runs.record("t")).graph(store)
-    config: Any = {"configurable": {"thread_id": "t"}, "metadata": {"moa_turn": (await runs.status("t")).turn}}
+    config: Any = {
+        "configurable": {"thread_id": "t"},
+        "metadata": {"moa_turn": (await runs.status("t")).turn},
+    }
     await graph.aupdate_state(config, {"proposals": {"draft/a": {"text": 7}}}, as_node="draft")
     before = cast.sent
-    with pytest.raises(StoreError, match=r"proposal draft/a\.text is no record"):
+    with pytest.raises(StoreError, match=r"draft/a\.text is not what a run writes"):
         await runs.resume("t")
     assert cast.since(before) == {}

@@ -49,7 +49,7 @@ async def interrupt(cast: Cast, runs: Runs, thread: str = "t", **options: Any) -
 
 
 async def _run(runs: Runs, thread: str, options: dict[str, Any]) -> Any:
-    return await (runs.start("Why?", thread=thread, **options))
+    return await runs.start("Why?", thread=thread, **options)
 
 
 # --- start ---
@@ -304,7 +304,12 @@ async def test_status_says_how_a_thread_stands(store: Store) -> None:
     cast.hold("c")
     await interrupt(cast, runs)
     run = await runs.status("t")
-    assert (run.status, run.reason, run.next_layer, run.calls_left) == ("interrupted", "cancelled", "draft", 2)
+    assert (run.status, run.reason, run.next_layer, run.calls_left) == (
+        "interrupted",
+        "cancelled",
+        "draft",
+        2,
+    )
     assert [record["text"] for record in run.proposals] == ["a1", "b1"]
     cast.fail("c")
     with pytest.raises(QuorumNotMet):
@@ -376,7 +381,12 @@ async def test_a_run_stops_before_the_chosen_steps(store: Store) -> None:
     cast = Cast(TWO)
     runs = cast.runs(store)
     run = await runs.start("Why?", thread="t", breakpoints=["refine"])
-    assert (run.status, run.reason, run.next_layer, run.calls_left) == ("interrupted", "before refine", "refine", 3)
+    assert (run.status, run.reason, run.next_layer, run.calls_left) == (
+        "interrupted",
+        "before refine",
+        "refine",
+        3,
+    )
     run = await runs.resume("t", breakpoints="aggregator")
     assert (run.reason, run.calls_left) == ("before aggregator", 1)
     assert (await runs.resume("t", breakpoints=("aggregator",))).status == "answered"
@@ -483,7 +493,9 @@ async def test_any_text_is_a_threads_id(tmp_path: Path, thread: str) -> None:
         assert await store.keys() == []
 
 
-@pytest.mark.parametrize("thread", ["\u00e9" * 255, "\ud800" * 255, "a/../b'\";--\x00\n\u2028😀%00", " x", "x "])
+@pytest.mark.parametrize(
+    "thread", ["\u00e9" * 255, "\ud800" * 255, "a/../b'\";--\x00\n\u2028😀%00", " x", "x "]
+)
 async def test_odd_ids_name_different_threads(store: Store, thread: str) -> None:
     runs = Cast({}).runs(store)
     await runs.start("Why?", thread=thread)

@@ -1,0 +1,85 @@
+"""What the rows of a thread may say: a state of any other shape was not written by a run, and is not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NotRequired
+
+from langchain_core.messages import BaseMessage
+from langgraph.errors import InvalidUpdateError
+from langgraph.types import Overwrite
+from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from moa_graph.errors import StoreError
+from moa_graph.state import Kept, Proposal
+
+__all__ = ["check_state", "check_writes", "is_proposal", "trusting"]
+
+
+class _State(TypedDict):
+    __pydantic_config__ = ConfigDict(strict=True, extra="ignore")  # type: ignore[misc]
+
+    messages: NotRequired[list[InstanceOf[BaseMessage]]]
+    proposals: NotRequired[dict[str, Proposal]]
+    status: NotRequired[Literal["running", "answered"]]
+    nonce: NotRequired[str]
+    moa_kept: NotRequired[Kept | None]
+
+
+_STATE = TypeAdapter(_State)
+_MADE = TypeAdapter(Proposal)
+
+
+@contextmanager
+def trusting(place: str) -> Iterator[None]:
+    """Raise StoreError for whatever reading the rows of `place` trips over: they were changed by somebody."""
+    try:
+        yield
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise _untrusted(place, f"{where.removeprefix('proposals.')} is not what a run writes") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _untrusted(place, f"its state cannot be read ({type(error).__name__})") from error
+    except (InvalidUpdateError, NotImplementedError, RecursionError) as error:
+        raise _untrusted(place, f"its state cannot be read ({type(error).__name__})") from error
+
+
+def check_state(values: Mapping[str, Any], ended: Iterable[str]) -> None:
+    """Raise ValidationError or LookupError for a state that no run wrote.
+
+    `ended` are the ids of the proposals that belong to layers which have ended: each has left a record.
+    """
+    _STATE.validate_python(dict(values))
+    missing = set(ended) - (values.get("proposals") or {}).keys()
+    if missing:
+        raise LookupError(f"{missing} are missing")
+
+
+def check_writes(writes: Iterable[tuple[str, str, Any]]) -> None:
+    """Raise ValidationError, TypeError or LookupError for results of tasks that no run wrote.
+
+    They are (task, channel, value); LangGraph takes them for the state as they are.
+    """
+    for _, channel, value in writes:
+        match channel:
+            case "__return__":
+                _MADE.validate_python(value if is_proposal(value) else value["proposal"], strict=True)
+            case "proposals":
+                _STATE.validate_python({channel: value.value if isinstance(value, Overwrite) else value})
+            case "messages":
+                _STATE.validate_python({channel: value if isinstance(value, list) else [value]})
+            case "status" | "nonce" | "moa_kept":
+                _STATE.validate_python({channel: value})
+
+
+def is_proposal(value: Any) -> bool:
+    """Tell whether a task's result is a proposal; there are answers, too."""
+    return isinstance(value, dict) and value.keys() >= {"id", "layer", "proposer", "status", "text"}
+
+
+def _untrusted(place: str, what: str) -> StoreError:
+    return StoreError(
+        f"{place} cannot be trusted: {what}", hint="Restore the store from a backup, or delete the thread."
+    )
