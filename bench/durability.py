@@ -41,7 +41,7 @@ NewUrl = Callable[[], str]
 async def measure(server: ServerProcess) -> list[Figure]:
     """Measure each store there is."""
     rows: list[Figure] = []
-    with _urls() as stores:
+    with urls() as stores:
         for name, new_url in stores.items():
             rows += await asyncio.to_thread(_kills, name, new_url(), server)
             rows += [await _double(name, new_url()), await _changed(name, new_url())]
@@ -50,7 +50,7 @@ async def measure(server: ServerProcess) -> list[Figure]:
 
 
 @contextmanager
-def _urls() -> Iterator[dict[str, NewUrl]]:
+def urls() -> Iterator[dict[str, NewUrl]]:
     """Give a maker of new stores' URLs for each kind of store."""
     binaries = find_binaries()
     with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +90,9 @@ def _kills(name: str, url: str, server: ServerProcess) -> list[Figure]:
 
 async def _double(name: str, url: str) -> Figure:
     """Let two stores resume a thread at once."""
-    gate, models = asyncio.Event(), _models(3)
+    gate, models = asyncio.Event(), models_of(3)
     models["z"] = ScriptedChatModel(TEXT, wait=gate.wait)
-    spec = _spec(3, models)
+    spec = spec_of(3, models)
     async with Runs.open(url, spec, models=models) as first, Runs.open(url, spec, models=models) as second:
         await first.start("Why?", thread="t", breakpoints=["aggregator"])
 
@@ -117,11 +117,11 @@ async def _double(name: str, url: str) -> Figure:
 
 
 async def _changed(name: str, url: str) -> Figure:
-    models = _models(3)
-    async with Runs.open(url, _spec(3, models), models=models) as runs:
+    models = models_of(3)
+    async with Runs.open(url, spec_of(3, models), models=models) as runs:
         await runs.start("Why?", thread="t", breakpoints=["layer-2"])
     before, refused = _calls(models), False
-    async with Runs.open(url, _spec(2, models), models=models) as runs:
+    async with Runs.open(url, spec_of(2, models), models=models) as runs:
         try:
             await runs.resume("t")
         except SpecMismatch:
@@ -140,8 +140,8 @@ async def _sizes(name: str, new_url: NewUrl) -> list[Figure]:
     rows = []
     for layers, turns in ((3, 1), (12, 1), (3, 10)):
         url = new_url()
-        models = _models(layers)
-        async with Runs.open(url, _spec(layers, models), models=models) as runs:
+        models = models_of(layers)
+        async with Runs.open(url, spec_of(layers, models), models=models) as runs:
             for turn in range(turns):
                 await runs.start("Why?", thread="t", turn=str(turn))
         size, beside = stored_bytes(url)
@@ -170,7 +170,7 @@ def stored_bytes(url: str) -> tuple[int, str]:
         return int(row[0]), ""
 
 
-def _models(layers: int) -> dict[str, Any]:
+def models_of(layers: int) -> dict[str, Any]:
     names = [f"layer-{layer}-p{place}" for layer in range(1, layers + 1) for place in range(1, WIDTH + 1)]
     return {name: ScriptedChatModel(TEXT) for name in [*names, "z"]}
 
@@ -179,7 +179,7 @@ def _calls(models: dict[str, Any]) -> int:
     return sum(len(model.calls) for model in models.values())
 
 
-def _spec(layers: int, models: dict[str, Any]) -> Any:
+def spec_of(layers: int, models: dict[str, Any]) -> Any:
     def members(layer: int) -> dict[str, Any]:
         return {f"p{place}": models[f"layer-{layer}-p{place}"] for place in range(1, WIDTH + 1)}
 

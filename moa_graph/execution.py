@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from langgraph.config import get_config, get_stream_writer
-from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
 from moa_graph.budget import Budget
@@ -90,15 +89,17 @@ class Execution:
 
     def update(self, records: dict[str, Proposal]) -> dict[str, Any]:
         """Return a layer's update of the state; the first layer of a turn clears the turn before."""
-        update: dict[str, Any] = {"proposals": records, "status": "running"}
+        update: dict[str, Any] = {"status": "running"}
+        # Not LangGraph's Overwrite: it would copy the layer into the checkpoint, and every later turn anew.
+        before = (self.state.get("proposals") or {}) if self.first else {}
+        if changes := {**dict.fromkeys(before), **records}:
+            update["proposals"] = changes
         if self.state.get("budget") is None:
             update["budget"] = self.budget
         if self.state.get("moa_kept"):
             update["moa_kept"] = None
         if self.first:
             update["nonce"] = self.nonce
-            if self.state.get("proposals"):
-                update["proposals"] = Overwrite(records)
         return update
 
     def failed(self, error: type[RunError], message: str, records: Sequence[Proposal]) -> RunError:

@@ -99,16 +99,19 @@ class Reference(TypedDict):
 
 
 def merge_proposals(
-    old: Mapping[str, Proposal] | None, new: Mapping[str, Proposal] | None
+    old: Mapping[str, Proposal] | None, new: Mapping[str, Proposal | None] | None
 ) -> dict[str, Proposal]:
-    """Merge new records into old ones, field by field; the place of a record stays.
+    """Merge new records into old ones, field by field; the place of a record stays, None takes it away.
 
     So a person edits a proposal by `update_state(config, {"proposals": {"draft/a": {"text": "…"}}})`.
     """
     merged = dict(old or {})
     for id_, record in (new or {}).items():
         before = merged.get(id_)
-        merged[id_] = {**before, **record} if before else record
+        if record is None:
+            merged.pop(id_, None)
+        else:
+            merged[id_] = {**before, **record} if before else record
     return merged
 
 
@@ -134,7 +137,9 @@ def _add_messages(old: list[AnyMessage], writes: Sequence[Any]) -> list[AnyMessa
     return old
 
 
-def _fold_proposals(old: dict[str, Proposal], writes: Sequence[dict[str, Proposal]]) -> dict[str, Proposal]:
+def _fold_proposals(
+    old: dict[str, Proposal], writes: Sequence[dict[str, Proposal | None]]
+) -> dict[str, Proposal]:
     for write in writes:
         old = merge_proposals(old, write)
     return old

@@ -1,4 +1,4 @@
-"""No key leaves the place it was put into: canaries are looked for wherever a run writes or says something."""
+"""No key leaves the place it was put into: canaries are looked for wherever a run writes or speaks."""
 
 from __future__ import annotations
 
@@ -132,8 +132,9 @@ async def test_a_proposers_key_is_nowhere(
 ) -> None:
     async with Runs.open(f"sqlite:///{tmp_path}/moa.db", spec_of(server, f"leak-{leak}")) as runs:
         running = runs.start("Why?", thread="t")
-        async for what in running.events(tokens=tokens):
-            said.append(repr(what) if what["type"] != "call.streamed" else "")
+        said += [
+            repr(what) async for what in running.events(tokens=tokens) if what["type"] != "call.streamed"
+        ]
         said += [repr(running.result), repr(await runs.history("t")), repr(await runs.threads())]
         said += [json.dumps(line) for line in await runs.export("t")]
         said += [repr(await runs.record("t")), repr(await runs.prompt("t", "layer-1/ok-a"))]

@@ -35,9 +35,9 @@ def reusable(
 ) -> Reuse:
     """Return what stays valid of a turn of `old` when it goes on under `new`.
 
-    `proposals` are those of its first `ended` steps, `finished` those of the layer after them, with the records
-    of calls that failed: that layer has ended if all have spoken, and are enough now. A
-    proposal is valid if the same model, asked in the same way, saw the same references; how long a layer
+    `proposals` are those of its first `ended` steps, `finished` those of the layer after them, with the
+    records of calls that failed: that layer has ended if all have spoken, and are enough now. A proposal
+    is valid if the same model, asked in the same way, saw the same references; how long a layer
     waits, how often it tries and how many proposals it asks for change no proposal.
     """
     taken: dict[str, Proposal] = {}

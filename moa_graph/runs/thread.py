@@ -65,13 +65,15 @@ class Thread:
         graph = mixture.graph(store)
         turn = turn or record.turn
         with trusting(f"{store.url}: thread {record.thread!r}"):
-            snapshot = await graph.aget_state(config)
+            saver: Any = graph.checkpointer
+            found = await saver.aget_tuple(config)
+            # Asked for by its id, a checkpoint is shown as it is. Else LangGraph adds what a step gave that has
+            # ended but has no checkpoint yet, and names no step that is next.
+            snapshot = await graph.aget_state(found.config if found else config)
             thread = cls(store, record, turn, mixture, snapshot)
             if "moa_turn" not in thread.metadata:  # another program's, or none
                 return thread
-            saver: Any = graph.checkpointer
-            found = await saver.aget_tuple(snapshot.config)
-            writes = found.pending_writes or [] if found else []
+            writes = found.pending_writes or []
             check_writes(writes)
             ended = set(thread.ended_steps)
             check_state(thread.values, [id_ for id_ in thread.ids if id_.partition("/")[0] in ended])

@@ -10,7 +10,6 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, RemoveMessage, messages_from_dict, messages_to_dict
 from langgraph.graph import START
-from langgraph.types import Overwrite
 
 from moa_graph.errors import MoAError, ThreadError
 from moa_graph.runs.asking import new_turn
@@ -254,7 +253,7 @@ def _update(thread: Thread, step: Step) -> tuple[str, dict[str, Any]]:
         case Layer():
             records: Any = _by_id(event.proposals)
             if event.layer == thread.steps[0] and thread.values.get("proposals"):  # those of the turn before
-                records = Overwrite(records)
+                records = {**dict.fromkeys(thread.values["proposals"]), **records}
             return event.layer, state | {"proposals": records}
         case Edit():
             return thread.ended_steps[-1], state | {"proposals": _by_id(event.proposals)}

@@ -1,4 +1,4 @@
-"""What the rows of a thread may say: a state of any other shape was not written by a run, and is not believed."""
+"""What the rows of a thread may say: no run writes a state of another shape, and none is believed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Literal, NotRequired
 
 from langchain_core.messages import BaseMessage
 from langgraph.errors import InvalidUpdateError
-from langgraph.types import Overwrite
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
@@ -67,7 +66,8 @@ def check_writes(writes: Iterable[tuple[str, str, Any]]) -> None:
             case "__return__":
                 _MADE.validate_python(value if is_proposal(value) else value["proposal"], strict=True)
             case "proposals":
-                _STATE.validate_python({channel: value.value if isinstance(value, Overwrite) else value})
+                kept = {id_: record for id_, record in value.items() if record is not None}
+                _STATE.validate_python({channel: kept})
             case "messages":
                 _STATE.validate_python({channel: value if isinstance(value, list) else [value]})
             case "status" | "nonce" | "moa_kept":

@@ -70,7 +70,7 @@ def test_python_m_is_the_same_program(
 def test_the_help_in_the_documentation_is_current() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert manual.refresh(page) == page, "run: python -m moa_graph.cli.manual docs/cli.md"
-    assert page.count("<!-- end of help -->") == 5
+    assert page.count("<!-- end of help -->") == 17
 
 
 def test_the_manual_rewrites_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A cast of in-process models for tests of threads: who is asked is counted, and anybody can be made to fail."""
+"""A cast of in-process models for tests of threads: calls are counted, and anybody can be made to fail."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Cast:
     async def asked(self, name: str, times: int = 1) -> None:
         """Wait until a model waits, or was asked so many times."""
         async with asyncio.timeout(5):
-            while self.models[name].entered < times:
+            while self.models[name].entered < times:  # noqa: ASYNC110 -- a turn or two of the loop
                 await asyncio.sleep(0)
 
     @property

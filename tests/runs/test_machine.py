@@ -176,7 +176,7 @@ class Threads(RuleBasedStateMachine):
             self.answers[run.thread] = run.answer
         if step is None:  # what was reported is never bought again, in no fork either
             assert self.reported[thread].items() <= self.reported[run.thread].items()
-            assert other or self.answers.get(thread) == run.answer
+            assert other or there.answer == run.answer
         return run.thread
 
     @precondition(lambda self: self.reported)
@@ -199,6 +199,7 @@ class Threads(RuleBasedStateMachine):
     def run(self, thread: str, running: Running, failing: str, crash: int | None) -> bool:
         """Run until it ends or the process dies; return False where the clock forbade it."""
         before, due = self.cast.sent, set(self.reported[thread])
+        answered = thread in self.answers
         self.cast.fail(failing)
         try:
             self.do(self.follow(thread, running, crash))
@@ -213,6 +214,7 @@ class Threads(RuleBasedStateMachine):
         asked = self.cast.since(before)
         assert all(times == 1 for times in asked.values())
         assert not due & self.ids(thread, asked)
+        assert not (answered and asked)
         self.look(thread, asked)
         return True
 

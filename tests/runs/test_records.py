@@ -44,8 +44,8 @@ def test_ordinary_ids_are_their_own_keys() -> None:
 async def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
     for thread in ("t", "\ud800\x00%"):
         record = ThreadRecord.new(thread, Cast(THREE).spec)
+        await record.save(store)
         with pytest.raises(StoreError, match="or empty"):
-            await record.save(store)
             await read_record(store, thread)
         await Cast(THREE).runs(store).start("Why?", thread=f"{thread}!")
         again = await require_record(store, f"{thread}!")

@@ -119,10 +119,14 @@ async def test_a_run_that_was_not_begun_does_nothing(store: Store) -> None:
 async def test_followers_get_the_runs_error(store: Store) -> None:
     cast = Cast(THREE, layer={"draft": {"quorum": 3}})
     cast.fail("b")
-    events = []
-    with pytest.raises(QuorumNotMet):
+    events: list[Any] = []
+
+    async def follow() -> None:
         async for event in cast.runs(store).start("Why?", thread="t"):
             events.append(event)  # noqa: PERF401 -- it ends with an error
+
+    with pytest.raises(QuorumNotMet):
+        await follow()
     assert events[-1]["type"] == "run.finished"
     assert events[-1]["status"] == "failed"
     with pytest.raises(ThreadError):

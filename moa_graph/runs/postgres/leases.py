@@ -16,7 +16,8 @@ from psycopg import Error
 from moa_graph.errors import StoreError, ThreadBusy
 from moa_graph.runs import stores
 from moa_graph.runs.guard import Guard
-from moa_graph.runs.postgres.server import CHECK_PATIENCE, Connection, Server
+from moa_graph.runs.postgres.pool import CHECK_PATIENCE
+from moa_graph.runs.postgres.server import Connection, Server
 
 __all__ = ["Leases"]
 

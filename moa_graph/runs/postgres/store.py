@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from typing import Any, cast
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from psycopg import Error
+from psycopg import AsyncCursor, Error
 from psycopg.rows import DictRow
 
 from moa_graph.errors import StoreError
 from moa_graph.runs.guard import Guard, GuardedSaver
 from moa_graph.runs.postgres.leases import Leases
-from moa_graph.runs.postgres.server import Connection, Pool, Server, ServerGuard
+from moa_graph.runs.postgres.pool import Pool
+from moa_graph.runs.postgres.server import Connection, Server, ServerGuard
 from moa_graph.runs.stores import Store
 
 __all__ = ["opened"]
 
 POOL_SIZE = 10
 """Connections of one store, besides the one that holds the leases."""
+_ROW = re.compile(r"(?<=VALUES )\(%s(?:, %s)*\)")
 _SETUP_PATIENCE = 60.0
 _SETUP_POLL = 0.05
 _SETUP_NUMBER = int.from_bytes(sha256(b"moa_graph tables").digest()[:8], signed=True)
@@ -33,11 +38,67 @@ _THREADS = (
 )
 
 
-class _Saver(GuardedSaver, AsyncPostgresSaver):
+class _Batch:
+    """Gather what LangGraph sends down a pipeline, to send it as one statement: a single round trip."""
+
+    def __init__(self) -> None:
+        self._statements: list[str] = []
+        self._values: list[Any] = []
+
+    async def execute(self, statement: str, values: Sequence[Any]) -> None:
+        """Add a statement."""
+        await self.executemany(statement, [values])
+
+    async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Add an INSERT of several rows."""
+        if rows:
+            every_row = _ROW.sub(lambda row: ", ".join([row[0]] * len(rows)), statement.strip(" ;\n"))
+            self._statements.append(every_row)
+            self._values += [value for row in rows for value in row]
+
+    async def send(self, cursor: AsyncCursor[DictRow]) -> None:
+        """Do all of it, or nothing."""
+        *others, last = self._statements or ["SELECT"]
+        together = ", ".join(f"part_{number} AS ({other})" for number, other in enumerate(others))
+        await cursor.execute(f"WITH {together} {last}".encode() if others else last.encode(), self._values)
+
+
+class _PoolSaver(AsyncPostgresSaver):
+    """Do what LangGraph's checkpointer does with fewer round trips, which are what a run waits for."""
+
+    def __init__(self, pool: Pool, serializer: SerializerProtocol) -> None:
+        super().__init__(cast("Any", pool), serde=serializer)
+        self._pool = pool
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        async with self._pool.connection() as connection:
+            cursor = connection.cursor(binary=True)
+            if pipeline:
+                batch = _Batch()
+                yield cast("Any", batch)
+                await batch.send(cursor)
+            else:
+                yield cursor
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Write what a task gave; LangGraph's own method takes a thread for packing these few bytes."""
+        statement = self.INSERT_CHECKPOINT_WRITES_SQL
+        if all(channel in WRITES_IDX_MAP for channel, _ in writes):
+            statement = self.UPSERT_CHECKPOINT_WRITES_SQL
+            writes = list(dict(writes).items())  # one statement cannot change a row twice
+        place = [config["configurable"][name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id")]
+        async with self._cursor(pipeline=True) as cursor:
+            await cursor.executemany(statement, self._dump_writes(*place, task_id, task_path, writes))
+
+
+class _Saver(GuardedSaver, _PoolSaver):
     """Keep checkpoints in PostgreSQL."""
 
     def __init__(self, pool: Pool, serializer: SerializerProtocol, guard: Guard) -> None:
-        AsyncPostgresSaver.__init__(self, cast("Any", pool), serde=serializer)
+        _PoolSaver.__init__(self, pool, serializer)
         self.guard = guard
 
 
@@ -120,12 +181,13 @@ async def _opened(server: Server, serializer: SerializerProtocol) -> AsyncIterat
         tables = await _set_up(server)
     except Error as error:
         raise ServerGuard(server).broken(error) from error
-    async with Pool(server, POOL_SIZE) as pool:
-        leases = Leases(server, ServerGuard(server), f"{tables}\n")
-        try:
-            yield _PostgresStore(server, pool, serializer, leases)
-        finally:
-            await leases.close()
+    pool = Pool(server, POOL_SIZE)
+    leases = Leases(server, ServerGuard(server), f"{tables}\n")
+    try:
+        yield _PostgresStore(server, pool, serializer, leases)
+    finally:
+        await leases.close()
+        await pool.close()
 
 
 def opened(url: str, serializer: SerializerProtocol) -> AbstractAsyncContextManager[Store]:
