@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-from pathlib import Path
 from statistics import median
-from typing import Any
 
 from openai import AsyncOpenAI
 
@@ -16,19 +13,21 @@ from bench.setting import (
     Run,
     bare_of,
     checked_run,
+    checked_start,
     compiled,
     late,
     mixture_llm_run,
     spec_for,
-    sqlite_saver,
     timed,
 )
+from moa_graph.runs.threads import Runs
+from moa_graph.spec.schema import MoASpec
 from tests.fakes.process import ServerProcess
 
 ROUNDS = {0.2: 7, 0.05: 15, 0.0: 60}
 WALL_GOAL, WALL_GOAL_SQLITE = 1.05, 1.10
 CPU_GOAL_MS, CPU_GOAL_SQLITE_MS = 12.0, 35.0
-MOA, SQLITE, BARE, PEER = "moa_graph", "moa_graph with sqlite", "bare gather", "mixture-llm"
+MOA, SQLITE, BARE, PEER = "moa_graph", "moa_graph, a thread in SQLite", "bare gather", "mixture-llm"
 
 
 async def measure(server: ServerProcess) -> list[Figure]:
@@ -36,8 +35,9 @@ async def measure(server: ServerProcess) -> list[Figure]:
     rows: list[Figure] = []
     for latency, rounds in ROUNDS.items():
         with tempfile.TemporaryDirectory() as folder:
-            async with sqlite_saver(Path(folder)) as saver:
-                runs = await _ways(server, latency, saver)
+            spec = spec_for(server.base_url, late(latency))
+            async with Runs.open(f"sqlite:///{folder}/bench.db", spec) as kept:
+                runs = await _ways(server, spec, kept)
                 samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
                 for run in runs.values():
                     await run()
@@ -51,14 +51,14 @@ async def measure(server: ServerProcess) -> list[Figure]:
     return rows
 
 
-async def _ways(server: ServerProcess, latency: float, saver: Any) -> dict[str, Run]:
-    spec = spec_for(server.base_url, late(latency))
+async def _ways(server: ServerProcess, spec: MoASpec, kept: Runs) -> dict[str, Run]:
     graph = compiled(spec)
     state = await checked_run(graph)
-    ways: dict[str, Run] = {MOA: lambda: checked_run(graph), BARE: bare_of(spec, state["proposals"])}
-    if saver is not None:
-        kept, threads = compiled(spec, saver), itertools.count()
-        ways[SQLITE] = lambda: checked_run(kept, f"thread-{next(threads)}")
+    ways: dict[str, Run] = {
+        MOA: lambda: checked_run(graph),
+        BARE: bare_of(spec, state["proposals"]),
+        SQLITE: lambda: checked_start(kept),
+    }
     peer = mixture_llm_run(spec, AsyncOpenAI(base_url=server.base_url, api_key="bench-key", max_retries=0))
     return ways | ({PEER: peer} if peer else {})
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench.figures import Figure, plain
-from bench.setting import LAYERS, WIDTH, checked_run
-from moa_graph.runs.stores import Store, open_store
-from tests.fakes.mixture import mixture
+from bench.setting import CALLS, LAYERS, QUESTION, TEXT_CHARS, WIDTH, CheckedError, checked_run
+from moa_graph.graph import build_graph
+from moa_graph.runs.stores import open_store
+from moa_graph.runs.threads import Runs
+from moa_graph.spec.schema import MoASpec
 from tests.fakes.models import ScriptedChatModel
 from tests.fakes.postgres import find_binaries, postgres_server
 from tests.fakes.process import ServerProcess
@@ -23,45 +26,59 @@ WHAT = f"throughput, {CONCURRENT} runs at once on PostgreSQL, {LATENCY * 1000:g}
 
 
 async def measure(_: ServerProcess) -> list[Figure]:
-    """Measure runs with a lease and a checkpointer each, beside the same runs that keep nothing."""
+    """Measure threads, the graph with a lease and a checkpointer for each run, and runs that keep nothing."""
     binaries = find_binaries()
     if binaries is None:
         return [plain(WHAT, "not measured: no PostgreSQL here")]
-    graph = _graph()
+    spec, models = _mixture()
+    graph: Any = build_graph(spec, models=models).compile()
     with postgres_server(binaries, "-c", "fsync=on") as server:
         async with open_store(server.new_database()) as store:
-            kept = await _runs_a_second(graph, store)
-    bare = await _runs_a_second(graph, None)
+
+            async def on_graph(thread: str) -> None:
+                async with store.lease(thread):
+                    await checked_run(graph.copy({"checkpointer": store.saver()}), thread)
+
+            kept = await _runs_a_second(on_graph)
+        async with open_store(server.new_database()) as store:
+            runs = Runs(store, spec, models)
+
+            async def on_thread(thread: str) -> None:
+                run = await runs.start(QUESTION, thread=thread)
+                if run.status != "answered" or len(run.proposals) != CALLS - 1:
+                    raise CheckedError(f"{run.status} with {len(run.proposals)} proposals")
+
+            threads = await _runs_a_second(on_thread)
+    bare = await _runs_a_second(lambda _: checked_run(graph))
     return [
         Figure(f"{WHAT}: moa_graph", f"{kept:.1f} runs/s", f"≥ {GOAL:g} runs/s", kept >= GOAL),
+        Figure(f"{WHAT}: moa_graph, `Runs`", f"{threads:.1f} runs/s", f"≥ {GOAL:g} runs/s", threads >= GOAL),
         plain(f"{WHAT}: moa_graph, nothing kept", f"{bare:.1f} runs/s"),
     ]
 
 
-def _graph() -> Any:
-    text = "x" * 1000
-
-    def model() -> ScriptedChatModel:
-        return ScriptedChatModel(text, wait=lambda: asyncio.sleep(LATENCY))
-
-    layers = {
-        f"layer-{layer}": {f"p{number}": model() for number in range(1, WIDTH + 1)}
-        for layer in range(1, LAYERS + 1)
+def _mixture() -> tuple[MoASpec, dict[str, Any]]:
+    layers = [[f"layer-{layer}-{number}" for number in range(1, WIDTH + 1)] for layer in range(1, LAYERS + 1)]
+    models: dict[str, Any] = {
+        slot: ScriptedChatModel("x" * TEXT_CHARS, wait=lambda: asyncio.sleep(LATENCY))
+        for slot in [*itertools.chain(*layers), "final"]
     }
-    return mixture(layers, {"final-model": model()}).compile()
+    spec = {
+        "moa": 1,
+        "name": "bench",
+        "models": {slot: {"model": f"host:{slot}"} for slot in models},
+        "layers": [{"proposers": [{"model": slot} for slot in layer]} for layer in layers],
+        "aggregator": {"model": "final"},
+    }
+    return MoASpec.model_validate(spec), models
 
 
-async def _runs_a_second(graph: Any, store: Store | None) -> float:
-    places, threads = asyncio.Semaphore(CONCURRENT), itertools.count()
+async def _runs_a_second(run: Callable[[str], Awaitable[Any]]) -> float:
+    places, numbers = asyncio.Semaphore(CONCURRENT), itertools.count()
 
     async def one() -> None:
         async with places:
-            thread = f"thread-{next(threads)}"
-            if store is None:
-                await checked_run(graph)
-                return
-            async with store.lease(thread):
-                await checked_run(graph.copy({"checkpointer": store.saver()}), thread)
+            await run(f"thread-{next(numbers)}")
 
     await asyncio.gather(*(one() for _ in range(20)))
     began = time.perf_counter()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 import importlib.util
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -19,6 +16,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from moa_graph.graph import build_graph
 from moa_graph.models.pool import ModelPool
 from moa_graph.prompts import compose
+from moa_graph.runs.threads import Runs
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal, Reference, references_from
 from tests.fakes.specs import moa_spec
@@ -31,11 +29,11 @@ __all__ = [
     "CheckedError",
     "bare_of",
     "checked_run",
+    "checked_start",
     "compiled",
     "late",
     "mixture_llm_run",
     "spec_for",
-    "sqlite_saver",
     "timed",
 ]
 
@@ -66,9 +64,9 @@ def spec_for(base_url: str, behaviour: str, *, aggregator: str | None = None) ->
     return moa_spec(base_url, [layer] * LAYERS, final, slot={"api_key_env": "BENCH_API_KEY"})
 
 
-def compiled(spec: MoASpec, saver: Any = None) -> Any:
+def compiled(spec: MoASpec) -> Any:
     """Return the graph ready to run."""
-    return build_graph(spec).compile(checkpointer=saver)
+    return build_graph(spec).compile()
 
 
 async def checked_run(graph: Any, thread: str | None = None) -> dict[str, Any]:
@@ -77,10 +75,20 @@ async def checked_run(graph: Any, thread: str | None = None) -> dict[str, Any]:
     if thread is not None:
         options = {"config": {"configurable": {"thread_id": thread}}, "durability": "sync"}
     state: dict[str, Any] = await graph.ainvoke({"messages": [("user", QUESTION)]}, **options)
-    ok = sum(proposal["status"] == "ok" for proposal in state["proposals"].values())
-    if state["status"] != "answered" or ok != CALLS - 1:
-        raise CheckedError(f"{state['status']} with {ok} proposals")
+    _check(state["status"], list(state["proposals"].values()))
     return state
+
+
+async def checked_start(runs: Runs) -> None:
+    """Ask the question in a new thread, with the same check."""
+    run = await runs.start(QUESTION)
+    _check(run.status, run.proposals)
+
+
+def _check(status: str, proposals: list[Proposal]) -> None:
+    ok = sum(proposal["status"] == "ok" for proposal in proposals)
+    if status != "answered" or ok != CALLS - 1:
+        raise CheckedError(f"{status} with {ok} proposals")
 
 
 @dataclass(frozen=True)
@@ -152,17 +160,6 @@ def mixture_llm_run(spec: MoASpec, client: Any) -> Run | None:
             raise CheckedError(f"{len(failed)} of {CALLS} calls failed, the first with {first}")
 
     return run
-
-
-@contextlib.asynccontextmanager
-async def sqlite_saver(folder: Path) -> AsyncIterator[Any | None]:
-    """Give a saver on a file, or None where langgraph-checkpoint-sqlite is not installed."""
-    if importlib.util.find_spec("langgraph.checkpoint.sqlite") is None:
-        yield None
-        return
-    aio = importlib.import_module("langgraph.checkpoint.sqlite.aio")
-    async with aio.AsyncSqliteSaver.from_conn_string(str(folder / "bench.db")) as saver:
-        yield saver
 
 
 async def timed(run: Run) -> tuple[float, float]:

@@ -164,7 +164,7 @@ class GuardedSaver(BaseCheckpointSaver[str]):
         await asyncio.gather(*map(asyncio.shield, self._writing.get(thread_id, ())))
 
     def forget(self, thread_id: str) -> None:
-        """Begin anew: what failed before does not concern the next run."""
+        """Let go of what was written: what failed does not concern the next run."""
         self._writing.pop(thread_id, None)
 
     @cached_property
@@ -176,13 +176,13 @@ class GuardedSaver(BaseCheckpointSaver[str]):
         await self.guard(lambda: super(GuardedSaver, self).adelete_thread(thread_id))
 
 
-async def claim(key: str, take: Callable[[], bool], *, wait: bool) -> None:
-    """Call `take` until it tells that the lease is taken; it must not block.
+async def claim(key: str, take: Callable[[], Awaitable[bool]], *, wait: bool) -> None:
+    """Call `take` until it tells that the lease is taken.
 
     Raises ThreadBusy when that is longer than BUSY_PATIENCE, unless told to wait.
     """
     ends, pause = time.monotonic() + stores.BUSY_PATIENCE, _FIRST_WAIT
-    while not take():
+    while not await take():
         if not wait and time.monotonic() + pause >= ends:
             raise ThreadBusy(
                 f"thread {key!r} is run by somebody else; nothing was called",

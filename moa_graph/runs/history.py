@@ -12,7 +12,7 @@ from moa_graph.errors import ThreadError
 from moa_graph.execution import totals
 from moa_graph.prompts import compose
 from moa_graph.runs.thread import AGGREGATOR, Thread
-from moa_graph.runs.trusting import check_state, trusting
+from moa_graph.runs.trusting import check_names, check_state, trusting
 from moa_graph.spec.schema import Member
 from moa_graph.state import Proposal, Reference
 
@@ -54,8 +54,10 @@ async def threads_of(latest: Thread) -> list[Thread]:
             if snapshot.metadata.get("source") == "input":
                 continue  # the next one says the same, and is where a run begins
             turn = turns.get(str(snapshot.metadata.get("moa_turn")), latest.turn)
-            check_state(snapshot.values, ())
-            found.append(replace(latest, snapshot=snapshot, turn=turn, finished={}))
+            thread = replace(latest, snapshot=snapshot, turn=turn, finished={})
+            check_state(thread.values, (), answered=thread.answered)
+            check_names({**thread.proposals, **thread.kept}, thread.steps)
+            found.append(thread)
     return found[::-1]
 
 

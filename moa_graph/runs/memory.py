@@ -66,7 +66,7 @@ class _MemoryStore(Store):
     async def leased(self, key: str) -> bool:
         return key in self._leases
 
-    def _take(self, key: str) -> bool:
+    async def _take(self, key: str) -> bool:
         free = key not in self._leases
         self._leases.add(key)
         return free

@@ -88,7 +88,6 @@ async def pursue(
     turn.status, turn.reason = "running", ""
     await record.save(store)
     graph = thread.mixture.graph(store)
-    graph.checkpointer.forget(key_of(record.thread))
     notes = _Notes(store, record, graph.checkpointer, emit)
     began, before = time.monotonic(), turn.seconds
 
@@ -123,6 +122,8 @@ async def pursue(
         with suppress(StoreError):  # why the run failed is the greater news
             await note("failed", f"{type(error).__name__}: {message}")
         raise
+    finally:
+        graph.checkpointer.forget(key_of(record.thread))
 
 
 async def _follow(

@@ -6,9 +6,10 @@ import asyncio
 import os
 import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ from urllib.parse import unquote
 
 import aiosqlite
 from filelock import FileLock, Timeout
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -30,6 +33,8 @@ _BUSY = 0.5
 """Seconds that SQLite itself waits for a lock, while all other work waits behind it; then the guard waits."""
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _CLOSED = frozenset({"no active connection", "Connection closed"})
+_COLUMNS = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+_ROW = f"({', '.join('?' * len(_COLUMNS.split()))})"
 _TABLE = "CREATE TABLE IF NOT EXISTS moa_threads (key TEXT PRIMARY KEY NOT NULL, type TEXT, record BLOB)"
 
 
@@ -64,7 +69,41 @@ class _Turn(asyncio.Lock):
             await super().__aexit__(kind, error, trace)
 
 
-class _Saver(GuardedSaver, AsyncSqliteSaver):
+class _QuickSaver(AsyncSqliteSaver):
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Write what a task gave, in one statement.
+
+        LangGraph opens and closes a cursor round it: twice as many waits for SQLite's thread, which take a
+        seventh of a run's CPU time, for there are two dozen such writes in a run.
+        """
+        await self.setup()
+        place = config["configurable"]
+        key = (str(place["thread_id"]), str(place["checkpoint_ns"]), str(place["checkpoint_id"]))
+        rows = [
+            (
+                *key,
+                task_id,
+                task_path,
+                WRITES_IDX_MAP.get(channel, number),
+                channel,
+                *self.serde.dumps_typed(value),
+            )
+            for number, (channel, value) in enumerate(writes)
+        ]
+        known = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        statement = f"INSERT OR {'REPLACE' if known else 'IGNORE'} INTO writes ({_COLUMNS}) VALUES "  # noqa: S608 - ours
+        async with self.lock:
+            await self.conn.execute_fetchall(statement + ",".join([_ROW] * len(rows)), [*chain(*rows)])
+            await self.conn.commit()
+
+
+class _Saver(GuardedSaver, _QuickSaver):
     def __init__(
         self, connection: aiosqlite.Connection, guard: Guard, serializer: SerializerProtocol
     ) -> None:
@@ -188,7 +227,11 @@ class _SqliteStore(Store):
     @asynccontextmanager
     async def lease(self, key: str, *, wait: bool = False) -> AsyncIterator[None]:
         lock = self._lock(key)
-        await claim(key, lambda: self._take(lock), wait=wait)
+
+        async def take() -> bool:
+            return self._take(lock)
+
+        await claim(key, take, wait=wait)
         try:
             yield
         finally:

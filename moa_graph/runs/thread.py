@@ -18,7 +18,7 @@ from moa_graph.errors import StoreError
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import FORMAT, ThreadRecord, Turn, key_of
 from moa_graph.runs.stores import Store
-from moa_graph.runs.trusting import check_state, check_writes, is_proposal, trusting
+from moa_graph.runs.trusting import check_marks, check_names, check_state, check_writes, is_proposal, trusting
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 
@@ -67,16 +67,19 @@ class Thread:
         with trusting(f"{store.url}: thread {record.thread!r}"):
             saver: Any = graph.checkpointer
             found = await saver.aget_tuple(config)
-            # Asked for by its id, a checkpoint is shown as it is. Else LangGraph adds what a step gave that has
-            # ended but has no checkpoint yet, and names no step that is next.
+            # Asked for by its id, a checkpoint is shown as it is. Else LangGraph adds what a step gave that
+            # has ended but has no checkpoint yet, and names no step that is next.
             snapshot = await graph.aget_state(found.config if found else config)
             thread = cls(store, record, turn, mixture, snapshot)
             if "moa_turn" not in thread.metadata:  # another program's, or none
                 return thread
+            check_marks(thread.metadata, [known.id for known in record.turns])
             writes = found.pending_writes or []
-            check_writes(writes)
+            check_writes(writes, thread.steps)
             ended = set(thread.ended_steps)
-            check_state(thread.values, [id_ for id_ in thread.ids if id_.partition("/")[0] in ended])
+            due = [id_ for id_ in thread.ids if id_.partition("/")[0] in ended]
+            check_state(thread.values, due, answered=thread.answered)
+            check_names({**thread.proposals, **thread.kept}, thread.steps)
         if not thread.begun:
             return thread
         finished = {value["id"]: value for _, _, value in writes if is_proposal(value)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NotRequired
 
@@ -13,8 +13,9 @@ from typing_extensions import TypedDict
 
 from moa_graph.errors import StoreError
 from moa_graph.state import Kept, Proposal
+from moa_graph.usage import Usage
 
-__all__ = ["check_state", "check_writes", "is_proposal", "trusting"]
+__all__ = ["check_marks", "check_names", "check_state", "check_writes", "is_proposal", "trusting"]
 
 
 class _State(TypedDict):
@@ -27,7 +28,28 @@ class _State(TypedDict):
     moa_kept: NotRequired[Kept | None]
 
 
+class _Caller(TypedDict):
+    id: str
+    layer: str
+    proposer: str
+    attempts: int
+    references: list[str]
+
+
+class _Summary(TypedDict):
+    __pydantic_config__ = ConfigDict(strict=True, extra="ignore")  # type: ignore[misc]
+
+    answered_by: str
+    usage: Usage
+    cost: float | None
+    calls: int
+    warnings: list[str]
+    aggregator: _Caller
+    failed_aggregators: list[Proposal]
+
+
 _STATE = TypeAdapter(_State)
+_SUMMARY = TypeAdapter(_Summary)
 _MADE = TypeAdapter(Proposal)
 
 
@@ -45,18 +67,37 @@ def trusting(place: str) -> Iterator[None]:
         raise _untrusted(place, f"its state cannot be read ({type(error).__name__})") from error
 
 
-def check_state(values: Mapping[str, Any], ended: Iterable[str]) -> None:
+def check_state(values: Mapping[str, Any], ended: Iterable[str], *, answered: bool) -> None:
     """Raise ValidationError or LookupError for a state that no run wrote.
 
-    `ended` are the ids of the proposals that belong to layers which have ended: each has left a record.
+    `ended` are the ids of the proposals that belong to layers which have ended: each has left a record. An
+    answer has the run's summary.
     """
     _STATE.validate_python(dict(values))
     missing = set(ended) - (values.get("proposals") or {}).keys()
     if missing:
         raise LookupError(f"{missing} are missing")
+    if answered:
+        _SUMMARY.validate_python(values["messages"][-1].response_metadata["moa"])
 
 
-def check_writes(writes: Iterable[tuple[str, str, Any]]) -> None:
+def check_marks(metadata: Mapping[str, Any], turns: Collection[str]) -> None:
+    """Raise LookupError or TypeError for a checkpoint that belongs to none of these turns."""
+    if metadata["moa_turn"] not in turns or not isinstance(metadata["step"], int):
+        raise LookupError("no turn of this thread")
+
+
+def check_names(proposals: Mapping[str, Proposal], layers: Collection[str]) -> None:
+    """Raise LookupError for a proposal that bears another one's name, or that of no layer."""
+    for id_, record in proposals.items():
+        if (
+            not id_ == record["id"] == f"{record['layer']}/{record['proposer']}"
+            or record["layer"] not in layers
+        ):
+            raise LookupError(id_)
+
+
+def check_writes(writes: Iterable[tuple[str, str, Any]], layers: Collection[str]) -> None:
     """Raise ValidationError, TypeError or LookupError for results of tasks that no run wrote.
 
     They are (task, channel, value); LangGraph takes them for the state as they are.
@@ -64,7 +105,9 @@ def check_writes(writes: Iterable[tuple[str, str, Any]]) -> None:
     for _, channel, value in writes:
         match channel:
             case "__return__":
-                _MADE.validate_python(value if is_proposal(value) else value["proposal"], strict=True)
+                made = value if is_proposal(value) else value["proposal"]
+                _MADE.validate_python(made, strict=True)
+                check_names({made["id"]: made}, layers)
             case "proposals":
                 kept = {id_: record for id_, record in value.items() if record is not None}
                 _STATE.validate_python({channel: kept})

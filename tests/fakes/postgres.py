@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -51,6 +53,8 @@ class PostgresServer:
         self._options = options
         self._user = _ordinary_user()
         self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._lock = threading.RLock()
         self._databases = count(1)
         self.port = _free_port()
         self._initialise()
@@ -58,6 +62,12 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database."""
         return f"postgresql://moa:{_ESCAPED}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def pid(self) -> int:
+        """Return the process that takes new connections."""
+        assert self._process is not None
+        return self._process.pid
 
     def new_database(self, options: str = "") -> str:
         """Make an empty database and return its URL; `options` are those of CREATE DATABASE."""
@@ -73,9 +83,41 @@ class PostgresServer:
             return cursor.fetchall() if cursor.description else []
 
     def start(self) -> None:
-        """Start the server unless it runs, and return when it answers."""
-        if self._process is not None:
-            return
+        """Start the server unless it runs or is closed, and return when it answers."""
+        with self._lock:
+            if self._process is None and not self._closed:
+                self._start()
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server: "smart", "fast" or "immediate" (no word to the clients, as after a crash)."""
+        with self._lock:
+            if self._process is not None:
+                self._process.send_signal(_SIGNALS[mode])
+                self._process.wait(_PATIENCE)
+                self._process = None
+
+    def restart(self, mode: str = "fast") -> None:
+        """Stop the server and start it again."""
+        with self._lock:
+            self.stop(mode)
+            self.start()
+
+    def close(self) -> None:
+        """Stop the server for good: a test's thread may still be about to start it."""
+        with self._lock:
+            self._closed = True
+            self.stop("immediate")
+
+    @contextlib.contextmanager
+    def frozen(self, *pids: int) -> Iterator[None]:
+        """Hold some of the server's processes: they keep their connections and answer nothing."""
+        try:
+            _signal(pids, signal.SIGSTOP)
+            yield
+        finally:
+            _signal(pids, signal.SIGCONT)
+
+    def _start(self) -> None:
         command = [
             str(self._binaries / "postgres"),
             *("-D", str(self._folder / "data")),
@@ -100,28 +142,6 @@ class PostgresServer:
                 time.sleep(0.02)
             else:
                 return
-
-    def stop(self, mode: str = "fast") -> None:
-        """Stop the server: "smart", "fast" or "immediate" (no word to the clients, as after a crash)."""
-        if self._process is None:
-            return
-        self._process.send_signal(_SIGNALS[mode])
-        self._process.wait(_PATIENCE)
-        self._process = None
-
-    def restart(self, mode: str = "fast") -> None:
-        """Stop the server and start it again."""
-        self.stop(mode)
-        self.start()
-
-    @contextlib.contextmanager
-    def frozen(self, *pids: int) -> Iterator[None]:
-        """Hold some of the server's processes: they keep their connections and answer nothing."""
-        try:
-            _signal(pids, signal.SIGSTOP)
-            yield
-        finally:
-            _signal(pids, signal.SIGCONT)
 
     def _initialise(self) -> None:
         if self._user:
@@ -160,11 +180,11 @@ def postgres_server(binaries: Path, *options: str) -> Iterator[PostgresServer]:
     # Not pytest's folder: an ordinary user may not look into root's, and a socket's path must be short.
     with tempfile.TemporaryDirectory(prefix="moa-postgres-") as folder:
         server = PostgresServer(binaries, Path(folder), options)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
-            server.stop("immediate")
+            server.close()
 
 
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:
@@ -184,9 +204,13 @@ def _ordinary_user() -> pwd.struct_passwd | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that stays free while the server is stopped: none of those that the system gives away."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # Not `random`: pytest gives all its workers the same seed.
+            port = 15_000 + secrets.randbelow(17_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def main() -> None:

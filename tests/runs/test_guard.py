@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -239,21 +239,27 @@ def test_a_guard_claims_nothing_that_its_checkpointer_cannot_do(name: str) -> No
 # --- leases
 
 
+def takes(*answers: bool) -> Callable[[], Awaitable[bool]]:
+    left = iter(answers)
+
+    async def take() -> bool:
+        return next(left)
+
+    return take
+
+
 async def test_a_lease_is_claimed_as_soon_as_it_is_free() -> None:
-    answers = iter([False, False, True])
-    await claim("t", lambda: next(answers), wait=False)
+    await claim("t", takes(False, False, True), wait=False)
 
 
 async def test_a_lease_that_stays_taken_is_busy_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "BUSY_PATIENCE", 0.01)
     with pytest.raises(ThreadBusy, match="'t' is run by somebody else") as caught:
-        await claim("t", lambda: False, wait=False)
+        await claim("t", takes(*[False] * 5), wait=False)
     assert "--wait" in caught.value.hint
     assert isinstance(caught.value, MoAError)
 
 
 async def test_waiting_for_a_lease_has_no_end_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "BUSY_PATIENCE", 0.0)
-    answers = iter([False] * 5 + [True])
-    await claim("t", lambda: next(answers), wait=True)
-    assert next(answers, None) is None
+    await claim("t", takes(*[False] * 5, True), wait=True)

@@ -273,4 +273,4 @@ class Threads(RuleBasedStateMachine):
 
 
 TestThreads = Threads.TestCase
-TestThreads.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
+TestThreads.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)

@@ -18,7 +18,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 
 from moa_graph.errors import MoAError, StoreError, ThreadBusy
 from moa_graph.runs import guard
-from moa_graph.runs.postgres import leases, server
+from moa_graph.runs.postgres import leases, pool, server
 from moa_graph.runs.postgres import store as postgres_store
 from moa_graph.runs.stores import Store, open_store
 from tests.fakes.mixture import mixture
@@ -29,6 +29,7 @@ from tests.runs.conformance import check
 pytestmark = pytest.mark.postgres
 
 ROOT = Path(__file__).parents[2]
+_LEASING = "moa_graph leases%"
 KEYS = ["plain", "Ünïcode 🦆 線", 'it\'s "quoted" -- ; DROP TABLE', "%s %% \\ \n\t", "é" * 500, "k" * 1100]
 HOLDER = """
 import asyncio, sys
@@ -61,7 +62,7 @@ async def put(saver: BaseCheckpointSaver[str], thread: str, step: int = 0) -> di
 
 async def lease_session(postgres: PostgresServer, database: str, *, count: int = 1) -> list[int]:
     """Return the pids of the sessions that hold leases."""
-    pids = await _leasing(postgres, database)
+    pids = await _sessions(postgres, database, _LEASING)
     assert len(pids) == count
     return pids
 
@@ -98,32 +99,25 @@ async def test_the_conformance_suite_passes(postgres: PostgresServer) -> None:
     await check(lambda: open_store(postgres.new_database()))
 
 
-@pytest.mark.parametrize("key", KEYS)
-async def test_a_record_comes_back_as_it_was_written(store: Store, key: str) -> None:
-    assert await store.read(key) is None
-    await store.write(key, {"a": 1})
+async def test_records_come_back_as_they_were_written_and_keys_in_alphabetical_order(store: Store) -> None:
     record = {"text": "é\x00🦆", "list": [1, 2.5, None, True], "nested": {"k": {}}}
-    await store.write(key, record)
-    assert await store.read(key) == record
-    assert await store.keys() == [key]
-
-
-async def test_keys_come_in_alphabetical_order(store: Store) -> None:
-    for key in reversed(KEYS):
-        await store.write(key, {})
+    for key in KEYS:
+        assert await store.read(key) is None
+        await store.write(key, {"a": 1})
+        await store.write(key, record | {"key": key})
+    assert [await store.read(key) for key in KEYS] == [record | {"key": key} for key in KEYS]
     assert await store.keys() == sorted(KEYS)
 
 
-@pytest.mark.parametrize("key", KEYS)
-async def test_removing_a_thread_leaves_nothing_of_it(store: Store, key: str) -> None:
-    await store.write(key, {})
-    await store.write("other", {})
-    config = await put(store.saver(), key)
-    other = await put(store.saver(), "other")
-    await store.remove(key)
-    assert await store.saver().aget_tuple(config) is None
-    assert await store.saver().aget_tuple(other) is not None
-    assert await store.keys() == ["other"]
+async def test_removing_a_thread_leaves_nothing_of_it_and_all_of_the_others(store: Store) -> None:
+    for key in KEYS:
+        await store.write(key, {})
+    configs = {key: await put(store.saver(), key) for key in KEYS}
+    for count, key in enumerate(KEYS, 1):
+        await store.remove(key)
+        assert await store.keys() == sorted(KEYS[count:])
+        left = [other for other in KEYS if await store.saver().aget_tuple(configs[other])]
+        assert left == KEYS[count:]
 
 
 async def test_what_one_store_wrote_another_one_reads(database: str) -> None:
@@ -367,10 +361,11 @@ async def test_a_lease_is_exclusive_and_comes_back(database: str, store: Store) 
             assert await store.leased("t")
 
 
-@pytest.mark.parametrize("key", KEYS)
-async def test_a_lease_takes_every_key(database: str, store: Store, key: str) -> None:
-    async with open_store(database) as other, store.lease(key):
-        assert await other.leased(key)
+async def test_a_lease_takes_every_key(database: str, store: Store) -> None:
+    async with open_store(database) as other:
+        for key in KEYS:
+            async with store.lease(key):
+                assert [one for one in KEYS if await other.leased(one)] == [key]
 
 
 @pytest.mark.parametrize("in_other_store", [False, True])
@@ -511,6 +506,26 @@ async def test_who_loses_a_lease_is_cancelled_and_told(
         pass
 
 
+async def test_a_run_that_misses_the_loss_of_its_lease_is_cancelled_again(
+    postgres: PostgresServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "PATIENCE", 0.2)
+    monkeypatch.setattr(leases, "_CANCEL_AGAIN", 0.05)
+    missed = 0
+    with pytest.raises(StoreError, match="postgresql://"):  # noqa: PT012 - it ends so
+        async with store.lease("t"):
+            await asyncio.to_thread(postgres.stop, "immediate")
+            for _ in range(3):
+                try:
+                    await asyncio.wait_for(asyncio.Event().wait(), 5)
+                except asyncio.CancelledError:
+                    missed += 1
+            await asyncio.wait_for(asyncio.Event().wait(), 5)
+    current = asyncio.current_task()
+    assert current is not None
+    assert (missed, current.cancelling()) == (3, 0)
+
+
 @pytest.mark.parametrize("end", ["normal", "error", "cancelled"])
 async def test_a_lost_lease_hides_no_other_end(
     postgres: PostgresServer, store: Store, end: str, monkeypatch: pytest.MonkeyPatch
@@ -585,7 +600,6 @@ async def test_a_server_gone_for_longer_than_patience_is_a_store_error(
     postgres: PostgresServer, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "PATIENCE", 0.3)
-    monkeypatch.setattr(vars(store)["_pool"], "timeout", 0.2)
     saver = store.saver()
     config = await put(saver, "t")
     with pytest.raises(StoreError, match="postgresql://moa@127"):  # noqa: PT012 - it ends so
@@ -611,15 +625,12 @@ async def test_a_server_gone_for_longer_than_patience_is_a_store_error(
         assert await saver.aget_tuple(config) is not None
 
 
-async def test_a_refusal_while_a_store_is_open_is_told_by_its_reason(
-    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refusal_while_a_store_is_open_is_told_by_its_reason(postgres: PostgresServer) -> None:
     url = postgres.new_database()
     name = url.rpartition("/")[2]
     postgres.execute(f"CREATE ROLE role_{name} SUPERUSER LOGIN PASSWORD 'canary-secret'")
     theirs = re.sub(r"//.*@", f"//role_{name}:canary-secret@", url)
     async with open_store(theirs) as store:
-        monkeypatch.setattr(vars(store)["_pool"], "timeout", 0.3)
         postgres.execute(f"ALTER ROLE role_{name} NOLOGIN")
         postgres.execute(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'role_{name}'"
@@ -634,14 +645,61 @@ async def test_a_server_process_that_answers_nothing_is_given_up(
     postgres: PostgresServer, database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.write("t", {"n": 1})
-    name = database.rpartition("/")[2]
-    rows = postgres.execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'")
-    monkeypatch.setattr(server, "CHECK_PATIENCE", 0.3)
-    monkeypatch.setattr(server, "CHECK_AFTER", 0.0)
-    with postgres.frozen(*(int(str(pid)) for (pid,) in rows)):
+    monkeypatch.setattr(pool, "CHECK_PATIENCE", 0.3)
+    monkeypatch.setattr(pool, "CHECK_AFTER", 0.0)
+    with postgres.frozen(*await _sessions(postgres, database)):
         began = time.monotonic()
         assert await store.read("t") == {"n": 1}
         assert time.monotonic() - began < 4
+
+
+async def test_nobody_waits_longer_than_the_others_for_a_server_that_answers_nobody(
+    postgres: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "PATIENCE", 0.5)
+    monkeypatch.setattr(postgres_store, "POOL_SIZE", 1)
+    async with open_store(database) as store:
+        await store.write("t", {"n": 1})
+        with postgres.frozen(*await _sessions(postgres, database), postgres.pid):
+            began = time.monotonic()
+            outcomes = await asyncio.gather(*[store.read("t") for _ in range(100)], return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StoreError}
+        assert time.monotonic() - began < 15  # one after the other it would be 50
+        assert await store.read("t") == {"n": 1}
+
+
+async def test_a_store_that_is_closed_says_so(database: str) -> None:
+    async with open_store(database) as store:
+        await store.write("t", {})
+    with pytest.raises(StoreError, match="the store is closed"):
+        await store.read("t")
+
+
+async def test_a_call_that_is_cancelled_at_any_point_ends_and_loses_no_connection(
+    postgres: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "POOL_SIZE", 2)
+    monkeypatch.setattr(pool, "CHECK_AFTER", 0.0)
+
+    async def work(store: Store) -> None:
+        while True:
+            await store.read("t")
+
+    async with open_store(database) as store:
+        for turn in range(15):
+            tasks = [asyncio.create_task(work(store)) for _ in range(6)]
+            await asyncio.sleep(0.002 * turn)
+            for task in tasks:
+                task.cancel()
+            done, _ = await asyncio.wait(tasks, timeout=5)
+            assert len(done) == len(tasks)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(store.write(f"t{number}", {}) for number in range(6)))
+
+    async def are_gone() -> bool:
+        return not await _sessions(postgres, database)
+
+    await until(are_gone)
 
 
 async def test_a_session_that_the_server_still_believes_in_is_ended(
@@ -654,7 +712,7 @@ async def test_a_session_that_the_server_still_believes_in_is_ended(
             proxy.break_clients()
 
             async def is_another() -> bool:
-                now = await _leasing(postgres, database)
+                now = await _sessions(postgres, database, _LEASING)
                 return bool(now) and before != now and await store.leased("t")
 
             await until(is_another)
@@ -689,9 +747,10 @@ async def _rival(
         await connection.close()
 
 
-async def _leasing(postgres: PostgresServer, database: str) -> list[int]:
+async def _sessions(postgres: PostgresServer, database: str, application: str = "%") -> list[int]:
+    """Return the pids of a database's sessions, by what they call themselves."""
     query = (
-        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'moa_graph leases%'"
+        f"SELECT pid FROM pg_stat_activity WHERE application_name LIKE '{application}'"
         f" AND datname = '{database.rpartition('/')[2]}'"
     )
     return [int(str(pid)) for (pid,) in await asyncio.to_thread(postgres.execute, query)]

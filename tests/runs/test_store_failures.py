@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from moa_graph.errors import QuorumNotMet, StoreError
 from moa_graph.runs import guard
 from moa_graph.runs.running import Running
+from moa_graph.runs.sqlite import _QuickSaver
 from moa_graph.runs.stores import Store, open_store
 from moa_graph.runs.threads import Runs
 from tests.fakes.mixture import mixture
@@ -79,7 +79,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, store: Store) -> Callable[[Fails], Non
         return error
 
     def install(fails: Fails) -> None:
-        aput_writes, aput, write = AsyncSqliteSaver.aput_writes, AsyncSqliteSaver.aput, store.write
+        aput_writes, aput, write = _QuickSaver.aput_writes, _QuickSaver.aput, store.write
 
         async def refusing_writes(self: Any, config: Any, writes: Any, *args: Any) -> None:
             if fails("writes", writes):
@@ -98,8 +98,8 @@ def fail(monkeypatch: pytest.MonkeyPatch, store: Store) -> Callable[[Fails], Non
                 raise StoreError("database or disk is full")
             await write(key, record)
 
-        monkeypatch.setattr(AsyncSqliteSaver, "aput_writes", refusing_writes)
-        monkeypatch.setattr(AsyncSqliteSaver, "aput", refusing_checkpoint)
+        monkeypatch.setattr(_QuickSaver, "aput_writes", refusing_writes)
+        monkeypatch.setattr(_QuickSaver, "aput", refusing_checkpoint)
         monkeypatch.setattr(store, "write", refusing_record)
 
     return install
@@ -262,7 +262,7 @@ async def test_a_run_gives_up_a_database_that_stays_locked_and_goes_on_later(
 async def test_a_cancelled_run_still_commits_what_it_was_writing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on, aput_writes = asyncio.Event(), asyncio.Event(), AsyncSqliteSaver.aput_writes
+    begun, go_on, aput_writes = asyncio.Event(), asyncio.Event(), _QuickSaver.aput_writes
 
     async def slow(self: Any, config: Any, writes: Any, *args: Any) -> None:
         if of_call("By z.")("writes", writes):
@@ -270,7 +270,7 @@ async def test_a_cancelled_run_still_commits_what_it_was_writing(
             await go_on.wait()
         await aput_writes(self, config, writes, *args)
 
-    monkeypatch.setattr(AsyncSqliteSaver, "aput_writes", slow)
+    monkeypatch.setattr(_QuickSaver, "aput_writes", slow)
     made = Mixture()
     runs = made.runs(store)
     events: list[Any] = []

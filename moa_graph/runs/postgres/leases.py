@@ -6,16 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from psycopg import Error
 
-from moa_graph.errors import StoreError, ThreadBusy
+from moa_graph.errors import StoreError
 from moa_graph.runs import stores
-from moa_graph.runs.guard import Guard
+from moa_graph.runs.guard import Guard, claim
 from moa_graph.runs.postgres.pool import CHECK_PATIENCE
 from moa_graph.runs.postgres.server import Connection, Server
 
@@ -26,6 +25,9 @@ T = TypeVar("T")
 PING = 2.0
 """Seconds between looks at a connection from which nothing was heard."""
 _POLL = 0.1
+_CANCEL_AGAIN = 5.0
+"""Seconds for a cancelled run to note how it ended."""
+_CANCELLATIONS = 10
 
 _TAKE = "SELECT pg_try_advisory_lock(%s) AS taken"
 _GIVE_BACK = "SELECT pg_advisory_unlock(%s) AS taken"
@@ -42,24 +44,42 @@ _END_LOST_SESSIONS = (
 )
 
 
-@dataclass(eq=False)
 class _Holder:
     """Know who has a lease: `granted` from the server's yes to giving back, `lost` when that broke."""
 
-    task: asyncio.Task[Any]
-    cancelling: int
-    granted: bool = False
-    lost: StoreError | None = None
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.granted = False
+        self.lost: StoreError | None = None
+        self._task = task
+        self._before = task.cancelling()
+        self._ours = 0
+        self._again: asyncio.TimerHandle | None = None
 
     def lose(self, error: StoreError) -> None:
         """Cancel the task that relies on the lease."""
         if self.granted and self.lost is None:
             self.lost = error
-            self.task.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        """Cancel, and again as long as the task runs on: some libraries lose a cancellation."""
+        self._task.cancel()
+        self._ours += 1
+        if self._ours < _CANCELLATIONS:
+            self._again = asyncio.get_running_loop().call_later(_CANCEL_AGAIN, self._cancel)
 
     def cancelled_from_outside(self) -> bool:
-        """Take back our own cancellation; tell whether there is another one (see `asyncio.Timeout`)."""
-        return self.task.uncancel() > self.cancelling
+        """Take back our own cancellations; tell whether there is another one (see `asyncio.Timeout`)."""
+        for _ in range(self._ours):
+            self._task.uncancel()
+        self._ours = 0
+        return self._task.cancelling() > self._before
+
+    def end(self) -> None:
+        """Stop minding the task."""
+        self.granted = False
+        if self._again is not None:
+            self._again.cancel()
 
 
 class Leases:
@@ -87,7 +107,10 @@ class Leases:
     @asynccontextmanager
     async def lease(self, key: str, *, wait: bool) -> AsyncIterator[None]:
         """Hold a lease; see `Store.lease`."""
-        holder = await self._take(key, wait=wait)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- this is a coroutine
+        holder = _Holder(task)
+        await claim(key, lambda: self._try(key, holder), wait=wait)
         try:
             yield
         except asyncio.CancelledError:
@@ -112,20 +135,6 @@ class Leases:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._drop()
-
-    async def _take(self, key: str, *, wait: bool) -> _Holder:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- this is a coroutine
-        holder = _Holder(task, task.cancelling())
-        ends = time.monotonic() + stores.BUSY_PATIENCE
-        while not await self._try(key, holder):
-            if not wait and time.monotonic() >= ends:
-                raise ThreadBusy(
-                    f"thread {key!r} is run by somebody else; nothing was called",
-                    hint="Wait until that run has ended, or wait for it with `moa resume --wait`.",
-                )
-            await asyncio.sleep(_POLL)
-        return holder
 
     async def _try(self, key: str, holder: _Holder) -> bool:
         """Take a lease if it is free; a session may take its own lock twice, so we look here first."""
@@ -154,7 +163,7 @@ class Leases:
         await self._give_back(key, holder)
 
     async def _give_back(self, key: str, holder: _Holder) -> None:
-        holder.granted = False
+        holder.end()
         if holder.lost is None:
             await asyncio.shield(self._start(self._unlock(key)))
         else:

@@ -89,9 +89,13 @@ class _PoolSaver(AsyncPostgresSaver):
         if all(channel in WRITES_IDX_MAP for channel, _ in writes):
             statement = self.UPSERT_CHECKPOINT_WRITES_SQL
             writes = list(dict(writes).items())  # one statement cannot change a row twice
-        place = [config["configurable"][name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id")]
+        place = config["configurable"]
+        thread_id, namespace, checkpoint_id = (
+            place[name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id")
+        )
+        rows = self._dump_writes(thread_id, namespace, checkpoint_id, task_id, task_path, writes)
         async with self._cursor(pipeline=True) as cursor:
-            await cursor.executemany(statement, self._dump_writes(*place, task_id, task_path, writes))
+            await cursor.executemany(statement, rows)
 
 
 class _Saver(GuardedSaver, _PoolSaver):
@@ -175,7 +179,7 @@ class _PostgresStore(Store):
 
 @asynccontextmanager
 async def _opened(server: Server, serializer: SerializerProtocol) -> AsyncIterator[Store]:
-    # What matters of the pool's warnings is raised; without a handler they would go to the user's terminal.
+    # What matters of psycopg's warnings is raised; without a handler they would go to the user's terminal.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     try:
         tables = await _set_up(server)
