@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
+from moa_graph.cli.store import with_runs
 from moa_graph.cli.tables import family
-from moa_graph.cli.text import one_line
-from moa_graph.cli.wording import count, to_json
+from moa_graph.cli.text import count, one_line, to_json
+from moa_graph.runs.commands import thread_name
 
 if TYPE_CHECKING:
     from moa_graph.runs.summaries import Summary
@@ -25,17 +26,17 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     db: Db = DEFAULT_DB,
     key_env: KeyEnv = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Take away a thread with all its checkpoints.
 
     Its forks stay: they stand alone. Asks on a terminal; elsewhere --yes is needed.
     """
     summary, forks = with_runs(db, key_env, lambda runs: _look(runs, thread))
-    name = one_line(thread, 255)
+    name = thread_name(thread)
     if not yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise typer.BadParameter("say that it is meant", param_hint="--yes")
+            raise typer.BadParameter("nobody can be asked here: say that it is meant", param_hint="--yes")
         turns = f"{summary.status}, {count(summary.turns, 'turn')}: {one_line(summary.question, 60)}"
         typer.confirm(f"Delete {name} ({turns})?", abort=True, err=True)
     with_runs(db, key_env, lambda runs: runs.delete(thread))
@@ -44,7 +45,7 @@ def delete(
         return
     typer.echo(f"deleted {name}")
     if forks:
-        typer.echo(f"its forks stay: {', '.join(one_line(fork, 255) for fork in forks)}", err=True)
+        typer.echo(f"its forks stay: {', '.join(thread_name(fork) for fork in forks)}", err=True)
 
 
 async def _look(runs: Runs, thread: str) -> tuple[Summary, list[str]]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, complete_thread, with_runs
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv
+from moa_graph.cli.store import complete_thread, with_runs
 
 if TYPE_CHECKING:
     from moa_graph.runs.comparing import Comparison
@@ -26,15 +27,15 @@ def diff(
     *,
     db: Db = DEFAULT_DB,
     key_env: KeyEnv = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Show how the last turns of two threads differ.
 
     Their specs, the proposals that changed or that only one of them has, and the answers word by word:
     [-only in THREAD_A-]{+only in THREAD_B+}.
     """
-    from moa_graph.cli.comparison import lines  # noqa: PLC0415 -- the graph costs start-up time
-    from moa_graph.cli.wording import to_json  # noqa: PLC0415 -- see above
+    from moa_graph.cli.differences import lines  # noqa: PLC0415 -- the graph costs start-up time
+    from moa_graph.cli.text import to_json  # noqa: PLC0415 -- see above
     from moa_graph.runs.comparing import compare, word_diff  # noqa: PLC0415 -- see above
 
     async def look(runs: Runs) -> Comparison:

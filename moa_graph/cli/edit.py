@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
 from moa_graph.cli.place import place_of
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
-from moa_graph.cli.text import one_line, plain
-from moa_graph.cli.wording import error_of, next_command, to_json
+from moa_graph.cli.proposals import error_of
+from moa_graph.cli.store import with_runs
+from moa_graph.cli.text import one_line, plain, to_json
 from moa_graph.errors import MoAError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def edit(
     ] = None,
     db: Db = DEFAULT_DB,
     key_env: KeyEnv = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Change, drop or add a proposal of the layer that ended last.
 
@@ -70,11 +71,11 @@ def edit(
         typer.echo(to_json(asdict(run)))
     else:
         typer.echo("\n".join(_changed(proposal, old, _find(run, proposal))))
-        typer.echo(f"go on: {next_command('resume', place_of(command, thread, db, key_env))}", err=True)
+        typer.echo(f"go on: {place_of(command, thread, db, key_env).command('resume')}", err=True)
 
 
 def _changed(id_: str, old: Proposal | None, new: Proposal | None) -> Iterator[str]:
-    from moa_graph.cli.changes import differing  # noqa: PLC0415 -- difflib and the graph cost start-up time
+    from moa_graph.cli.differences import differing  # noqa: PLC0415 -- difflib and the graph cost start-up time
 
     if old is None or new is None:
         yield f"{one_line(id_)}: added"

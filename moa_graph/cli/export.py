@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB, Db, KeyEnv, ThreadId, with_runs
+from moa_graph.cli.options import DEFAULT_DB, Db, KeyEnv, ThreadId
+from moa_graph.cli.store import with_runs
 
 __all__ = ["export"]
 
@@ -36,7 +37,7 @@ def export(
     and the spec are in it. A file is written whole or not at all.
     """
     # Imported here because `moa --help` must not wait for the graph.
-    from moa_graph.cli.whole import write_whole  # noqa: PLC0415 -- see above
+    from moa_graph.cli.files import write_whole  # noqa: PLC0415 -- see above
     from moa_graph.runs.portable import dump_line  # noqa: PLC0415 -- see above
 
     lines = with_runs(db, key_env, lambda runs: runs.export(thread, texts=not without_texts))

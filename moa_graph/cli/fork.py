@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
 from moa_graph.cli.place import place_of
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
-from moa_graph.cli.text import one_line
-from moa_graph.cli.wording import count, left, next_command, to_json
+from moa_graph.cli.proposals import left
+from moa_graph.cli.store import with_runs
+from moa_graph.cli.text import count, one_line, to_json
+from moa_graph.runs.commands import thread_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +42,7 @@ def fork(
     ] = None,
     db: Db = DEFAULT_DB,
     key_env: KeyEnv = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Make a new thread that goes on from another one; call nothing.
 
@@ -59,7 +61,7 @@ def fork(
         key_env,
         lambda runs: runs.fork(thread, to=to, checkpoint=checkpoint, before=before, spec=changed),
     )
-    typer.echo(to_json(asdict(run)) if as_json else one_line(run.thread, 255))
+    typer.echo(to_json(asdict(run)) if as_json else thread_name(run.thread))
     if not as_json:
         for line in _prospect(run, place_of(command, run.thread, db, key_env)):
             typer.echo(line, err=True)
@@ -71,4 +73,4 @@ def _prospect(run: Run, place: Place) -> Iterator[str]:
     yield from (f"  {one_line(proposal['id'])}" for proposal in run.proposals)
     yield f"left: {left(run)}"
     name, what = ("show", "see it") if run.answer is not None else ("resume", "go on")
-    yield f"{what}: {next_command(name, place)}"
+    yield f"{what}: {place.command(name)}"

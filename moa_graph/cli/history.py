@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
+from moa_graph.cli.store import with_runs
 from moa_graph.cli.tables import columns, family, local_time
-from moa_graph.cli.text import dollars, one_line
-from moa_graph.cli.wording import to_json
+from moa_graph.cli.text import dollars, one_line, to_json
 from moa_graph.errors import StoreError, ThreadError
+from moa_graph.runs.commands import thread_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,9 +38,7 @@ class _Past:
     forks: list[tuple[int, Summary, int | None]]
 
 
-def history(
-    thread: ThreadId, *, db: Db = DEFAULT_DB, key_env: KeyEnv = None, as_json: AsJson = False
-) -> None:
+def history(thread: ThreadId, *, db: Db = DEFAULT_DB, key_env: KeyEnv = None, as_json: Json = False) -> None:
     """Show what happened in a thread, checkpoint by checkpoint.
 
     Their numbers serve `moa show --checkpoint` and `moa fork --checkpoint`. Calls and cost are those of the
@@ -115,4 +114,4 @@ def _row(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def _name(thread: str) -> str:
-    return one_line(thread, 255)
+    return thread_name(thread)

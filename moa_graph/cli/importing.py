@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB, Db, KeyEnv, with_runs
+from moa_graph.cli.options import DEFAULT_DB, Db, KeyEnv
+from moa_graph.cli.store import with_runs
 
 __all__ = ["import_"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from moa_graph.cli.show import show
 from moa_graph.cli.status import status
 from moa_graph.cli.step import step
 from moa_graph.cli.streams import mend_streams
+from moa_graph.cli.text import to_json
 from moa_graph.cli.threads import threads
 from moa_graph.errors import MoAError
 
@@ -38,8 +40,8 @@ _UsageError: Any = typer.BadParameter.__base__
 """The root of all errors of usage; where it is defined changes from release to release."""
 
 
-_ONE_OBJECT = {command.__name__ for command in (run, resume, step)}
-"""Commands whose --json gives an object whatever happens, also after wrong usage."""
+_RUNNING = {command.__name__ for command in (run, resume, step)}
+"""Commands whose JSON object has the same fields whatever happens, also after wrong usage."""
 
 
 class Command(TyperCommand):
@@ -55,19 +57,34 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
-        words = list(ctx.args)
+        words = ctx.args[: ctx.args.index("--")] if "--" in ctx.args else list(ctx.args)
         try:
             return super().invoke(ctx)
         except _UsageError as error:
-            if ctx.invoked_subcommand in _ONE_OBJECT and "--json" in words:
-                _refuse_as_json(error.format_message())
+            message = error.format_message()
+            self._as_json(ctx, words, {"type": "UsageError", "message": message, "hint": ""})
             raise
         except MoAError as error:
+            self._as_json(ctx, words, error_record(error))
             complain(error_record(error))
             raise typer.Exit(exit_code(error)) from error
-        except typer.Abort as error:  # Ctrl-C or the end of input at a prompt
+        except (typer.Abort, KeyboardInterrupt) as error:  # Ctrl-C, or the end of input at a prompt
+            self._as_json(ctx, words, {"type": "Interrupted", "message": "interrupted", "hint": ""})
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from error
+
+    def _as_json(self, ctx: Any, words: list[str], error: dict[str, str]) -> None:
+        """Write an error as one JSON object, where that was asked for."""
+        name = ctx.invoked_subcommand
+        known = self.commands.get(name)
+        if "--json" not in words or known is None or not any("--json" in each.opts for each in known.params):
+            return
+        if name in _RUNNING:
+            from moa_graph.cli.outcome import refused  # noqa: PLC0415 -- needed after a mistake only
+
+            typer.echo(refused(error).as_json())
+        else:
+            typer.echo(to_json({"error": error}))
 
 
 app = typer.Typer(
@@ -96,8 +113,8 @@ def moa(
 ) -> None:
     """Answer questions with a Mixture-of-Agents that a spec file describes.
 
-    Exit codes: 0 answered, 1 the run failed, 2 wrong usage or a fault in the spec, 3 the thread is busy,
-    130 interrupted.
+    Exit codes: 0 answered, 1 the run or the store failed, 2 wrong usage or a fault in the spec,
+    3 the thread is busy, 130 interrupted.
     """
 
 
@@ -137,9 +154,6 @@ def main() -> None:
         problem = f"cannot write to {error.filename or 'stdout'}: {error.strerror or error}"
         complain({"type": "OSError", "message": problem, "hint": ""})
         sys.exit(RUN_FAILED)
-
-
-def _refuse_as_json(message: str) -> None:
-    from moa_graph.cli.outcome import refused  # noqa: PLC0415 -- needed after a mistake only
-
-    typer.echo(refused({"type": "UsageError", "message": message, "hint": ""}).as_json())
+    finally:
+        # Python's last garbage collection would take longer than all else that is left, for nothing.
+        gc.freeze()

@@ -1,4 +1,4 @@
-"""The options that `run`, `resume` and `step` share."""
+"""What commands share: their options, and the arguments that name threads."""
 
 from __future__ import annotations
 
@@ -7,20 +7,47 @@ from typing import Annotated
 
 import typer
 
+from moa_graph.cli.store import DEFAULT_DB, complete_thread
+
 __all__ = [
+    "DEFAULT_DB",
     "Breakpoint",
+    "Db",
     "Json",
+    "KeyEnv",
     "PinnedSpec",
     "Quiet",
     "Record",
     "ShowProposals",
     "Stream",
+    "ThreadId",
     "Wait",
     "check_options",
 ]
 
+Db = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        envvar="MOA_DB",
+        help="Where threads are kept: sqlite:///PATH or postgresql://…",
+    ),
+]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--key-env",
+        metavar="NAME",
+        envvar="MOA_KEY_ENV",
+        help="The variable with the key that the store is encrypted with.",
+    ),
+]
+ThreadId = Annotated[
+    str, typer.Argument(metavar="THREAD", help="The thread.", autocompletion=complete_thread)
+]
 Stream = Annotated[bool, typer.Option("--stream", help="Write the answer as it comes.")]
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON object with everything, also on failure.")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object, also on failure.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing but errors to stderr.")]
 ShowProposals = Annotated[bool, typer.Option("--show-proposals", help="Write every proposal to stderr, too.")]
 Record = Annotated[

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from moa_graph.cli.faults import complain, error_record
-from moa_graph.cli.text import dollars, one_line, plain, reason, seconds, tokens
+from moa_graph.cli.proposals import shown
+from moa_graph.cli.text import count, dollars, one_line, plain, seconds, to_json, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class Outcome:
         del record["go_on"]
         if self.error is None:
             del record["error"]
-        return json.dumps(record, indent=2)
+        return to_json(record)
 
 
 def answered(state: Mapping[str, Any]) -> Outcome:
@@ -130,9 +130,11 @@ def with_hint(error: Mapping[str, str], hint: str) -> dict[str, str]:
 
 def stopped(progress: Progress) -> Outcome:
     """Return the outcome of a run that a signal ended, as far as its events told."""
-    count = sum(row.state in ("running", "retrying") for row in progress.rows())
+    busy = sum(row.state in ("running", "retrying") for row in progress.rows())
     hint = (
-        f"{count} call{'s were' if count != 1 else ' was'} under way and may be billed, too." if count else ""
+        f"{count(busy, 'call')} {'were' if busy != 1 else 'was'} under way and may be billed, too."
+        if busy
+        else ""
     )
     return Outcome(
         status="failed",
@@ -149,7 +151,8 @@ def stopped(progress: Progress) -> Outcome:
 def show(outcome: Outcome, manner: Manner) -> None:
     """Write the answer to stdout, and to stderr what there is to say about it."""
     if not manner.as_json and not manner.quiet:
-        _show_proposals(outcome.proposals if manner.proposals else _last_layer(outcome, manner))
+        for line in shown(outcome.proposals if manner.proposals else _last_layer(outcome, manner)):
+            typer.echo(line, err=True)
     if manner.as_json:
         typer.echo(outcome.as_json())
     elif outcome.answer is not None and not manner.stream:
@@ -162,7 +165,7 @@ def show(outcome: Outcome, manner: Manner) -> None:
         _warn(outcome)
     if not manner.quiet and outcome.error is None and outcome.status == "interrupted":
         cost = "cost unknown" if outcome.cost_left is None else f"cost at most {dollars(outcome.cost_left)}"
-        left = f"{outcome.calls_left} call{'s' * (outcome.calls_left != 1)}"
+        left = count(outcome.calls_left or 0, "call")
         typer.echo(f"left: {left}, {cost}", err=True)
         typer.echo(f"interrupted {outcome.reason}: {outcome.go_on}", err=True)
 
@@ -170,7 +173,7 @@ def show(outcome: Outcome, manner: Manner) -> None:
 def _summarize(outcome: Outcome) -> None:
     """Write who answered, what it took, and what went wrong on the way."""
     took = (
-        f"{outcome.calls} call{'s' * (outcome.calls != 1)}, {tokens(outcome.usage)} tokens, "
+        f"{count(outcome.calls, 'call')}, {tokens(outcome.usage)} tokens, "
         f"cost {dollars(outcome.cost)}, {seconds(outcome.seconds)}"
     )
     begin = f"answered by {one_line(outcome.answered_by)}" if outcome.answered_by else "paid for"
@@ -190,21 +193,6 @@ def _last_layer(outcome: Outcome, manner: Manner) -> Sequence[Proposal]:
         return []
     ended = [record for record in outcome.proposals if record["layer"] != outcome.next_layer]
     return [record for record in ended if record["layer"] == ended[-1]["layer"]]
-
-
-def _show_proposals(proposals: Sequence[Proposal]) -> None:
-    """Write every proposal under its id to stderr; of a failed one the reason, never its text."""
-    for proposal in proposals:
-        edited = ", edited" * proposal["edited"]
-        typer.echo(
-            f"── {one_line(proposal['id'])} ({one_line(proposal['requested_model'])}{edited})", err=True
-        )
-        if proposal["status"] == "ok":
-            typer.echo(plain(proposal["text"]), err=True)
-        else:
-            why = f": {reason(proposal['failure'])}" if proposal["failure"] else ""
-            typer.echo(f"[{proposal['status']}{why}]", err=True)
-        typer.echo("", err=True)
 
 
 def _is_proposal(record: Mapping[str, Any]) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from dataclasses import dataclass
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB
+from moa_graph.cli.options import DEFAULT_DB
+from moa_graph.runs.commands import command as command_on
+from moa_graph.runs.commands import shell_word
 
-__all__ = ["Place", "new_thread", "place_of", "said", "shell_word"]
+__all__ = ["Place", "new_thread", "place_of", "said"]
 
 _WITHOUT_SECRETS = re.compile(r"sqlite:.*|postgres(ql)?://([\w.-]+@)?[\w.-]*(:\d+)?(/[\w.-]*)?", re.DOTALL)
 
@@ -25,11 +26,14 @@ class Place:
     thread: str
     options: tuple[str, ...] = ()
 
+    def command(self, name: str) -> str:
+        """Return a command on the thread, as it can be typed."""
+        return command_on(name, self.thread, options=self.options)
+
     @property
     def go_on(self) -> str:
         """Return the command that goes on with the thread."""
-        end = ["--"] if self.thread.startswith("-") else []
-        return " ".join(["moa resume", *self.options, *end, shell_word(self.thread)])
+        return self.command("resume")
 
 
 def place_of(command: typer.Context, thread: str, db: str, key_env: str | None) -> Place:
@@ -54,18 +58,3 @@ def said(command: typer.Context, option: str) -> bool:
     """Tell whether an option stands on the command line, not only in the environment."""
     source = command.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def shell_word(text: str) -> str:
-    """Quote a text for a shell; what cannot be shown is written as `$'…'` with the escapes of its bytes."""
-    if text.isprintable():
-        return shlex.quote(text)
-    return "$'" + "".join(map(_escaped, text)) + "'"
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable() and character not in "\\'":
-        return character
-    # Bytes of an argument that are no UTF-8 come as surrogates from U+DC80 on.
-    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", errors))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import typer
 
 from moa_graph.cli.options import (
+    DEFAULT_DB,
     Breakpoint,
+    Db,
     Json,
+    KeyEnv,
     PinnedSpec,
     Quiet,
     Record,
     ShowProposals,
     Stream,
+    ThreadId,
     Wait,
     check_options,
 )
 from moa_graph.cli.place import place_of
-from moa_graph.cli.stored import DEFAULT_DB, Db, KeyEnv, ThreadId
 
 __all__ = ["resume"]
 

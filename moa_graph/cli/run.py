@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from moa_graph.cli.options import (
+    DEFAULT_DB,
     Breakpoint,
+    Db,
     Json,
+    KeyEnv,
     Quiet,
     Record,
     ShowProposals,
@@ -18,7 +21,7 @@ from moa_graph.cli.options import (
     check_options,
 )
 from moa_graph.cli.place import new_thread, place_of, said
-from moa_graph.cli.stored import DEFAULT_DB, Db, KeyEnv, complete_thread
+from moa_graph.cli.store import complete_thread
 
 __all__ = ["run"]
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
-from moa_graph.cli.text import one_line, plain
-from moa_graph.cli.wording import shown, to_json
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
+from moa_graph.cli.proposals import shown
+from moa_graph.cli.store import with_runs
+from moa_graph.cli.text import one_line, plain, to_json
+from moa_graph.runs.commands import thread_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +42,7 @@ def show(
     ] = None,
     db: Db = DEFAULT_DB,
     key_env: KeyEnv = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Show the proposals and the answer of a thread's last turn.
 
@@ -58,7 +60,7 @@ def show(
 def _lines(run: Run, checkpoint: str | None) -> Iterator[str]:
     # How the turn ended says nothing of a checkpoint in its midst.
     state = f"before {run.next_layer}" if checkpoint and run.next_layer else run.status
-    yield f"{one_line(run.thread, 255)}: {state}"
+    yield f"{thread_name(run.thread)}: {state}"
     yield f"question: {one_line(run.question)}"
     yield ""
     yield from shown(run.proposals)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
 from moa_graph.cli.place import place_of
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, ThreadId, with_runs
+from moa_graph.cli.proposals import left
+from moa_graph.cli.store import with_runs
 from moa_graph.cli.tables import columns
-from moa_graph.cli.text import dollars, one_line, reason, seconds, tokens
-from moa_graph.cli.wording import count, left, next_command, to_json
+from moa_graph.cli.text import count, dollars, one_line, reason, seconds, to_json, tokens
+from moa_graph.runs.commands import thread_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +35,7 @@ def status(
     *,
     db: Db = DEFAULT_DB,
     key_env: KeyEnv = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Show how the last turn of a thread stands.
 
@@ -55,7 +57,7 @@ def status(
 
 def _standing(run: Run, widths: _Widths) -> Iterator[str]:
     why = f" ({one_line(run.reason, 300)})" if run.reason else ""
-    yield f"{one_line(run.thread, 255)}: {run.status}{why}"
+    yield f"{thread_name(run.thread)}: {run.status}{why}"
     yield f"question: {one_line(run.question)}"
     yield from columns([*_layers(run, widths), ("  aggregator", _aggregator(run))])
     records = [*run.proposals, *run.aggregators]
@@ -84,9 +86,9 @@ def _outlook(run: Run, place: Place) -> Iterator[str]:
     yield f"paid so far: {took}, {seconds(run.seconds)}"
     yield f"left: {left(run)}"
     if run.status == "answered":
-        yield f"see it: {next_command('show', place)}"
+        yield f"see it: {place.command('show')}"
     elif run.status == "running":
         yield "somebody runs it now"
     else:
-        yield f"go on: {next_command('resume', place)}"
-        yield f"one step only: {next_command('step', place)}"
+        yield f"go on: {place.command('resume')}"
+        yield f"one step only: {place.command('step')}"

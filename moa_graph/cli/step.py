@@ -7,17 +7,20 @@ from typing import Annotated
 import typer
 
 from moa_graph.cli.options import (
+    DEFAULT_DB,
+    Db,
     Json,
+    KeyEnv,
     PinnedSpec,
     Quiet,
     Record,
     ShowProposals,
     Stream,
+    ThreadId,
     Wait,
     check_options,
 )
 from moa_graph.cli.place import place_of
-from moa_graph.cli.stored import DEFAULT_DB, Db, KeyEnv, ThreadId
 
 __all__ = ["step"]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moa_graph.state import Failure
     from moa_graph.usage import Usage
 
-__all__ = ["PlainStream", "dollars", "one_line", "plain", "reason", "seconds", "tokens"]
+__all__ = ["PlainStream", "count", "dollars", "one_line", "plain", "reason", "seconds", "to_json", "tokens"]
 
 _PRINTABLE = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]"
 _ESCAPES = re.compile(
@@ -67,6 +68,16 @@ def reason(failure: Failure | None) -> str:
         return "unknown"
     message = one_line(failure["message"])
     return f"{failure['kind']}: {message}" if message else failure["kind"]
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `2 calls`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def to_json(record: Any) -> str:
+    """Return one JSON object; it is ASCII, so that no terminal escape gets through."""
+    return json.dumps(record, indent=2)
 
 
 def seconds(value: float) -> str:

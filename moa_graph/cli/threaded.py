@@ -11,8 +11,8 @@ from moa_graph.cli.faults import error_record
 from moa_graph.cli.outcome import Outcome, failed, kept, refused, stopped, with_hint
 from moa_graph.cli.progress import Progress
 from moa_graph.cli.running import conduct, read_spec
-from moa_graph.cli.text import one_line
 from moa_graph.errors import MoAError, ModelNotReady, RunError, StoreError, ThreadBusy, ThreadError
+from moa_graph.runs.commands import thread_name
 from moa_graph.runs.threads import Runs
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _ThreadTurn:
                 if not self.wait:
                     raise
                 if not told:
-                    screen.say(f"thread {one_line(self.place.thread)} is run by somebody else: waiting")
+                    screen.say(f"thread {thread_name(self.place.thread)} is run by somebody else: waiting")
                 told = True
 
     async def _run(self, runs: Runs, screen: Screen) -> Run:

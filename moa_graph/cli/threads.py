@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from moa_graph.cli.stored import DEFAULT_DB, AsJson, Db, KeyEnv, with_runs
+from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv
+from moa_graph.cli.store import with_runs
 from moa_graph.cli.tables import columns, family, local_time
-from moa_graph.cli.text import one_line
-from moa_graph.cli.wording import to_json
+from moa_graph.cli.text import one_line, to_json
+from moa_graph.runs.commands import thread_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ _QUESTION = 60
 """Characters of a question."""
 
 
-def threads(*, db: Db = DEFAULT_DB, key_env: KeyEnv = None, as_json: AsJson = False) -> None:
+def threads(*, db: Db = DEFAULT_DB, key_env: KeyEnv = None, as_json: Json = False) -> None:
     """List all threads.
 
     A line each, the one that was used last first; forks are indented under the thread they were forked
@@ -45,10 +46,10 @@ def _table(found: Sequence[Summary]) -> list[str]:
 
 
 def _row(depth: int, summary: Summary) -> tuple[str, ...]:
-    name = one_line(summary.thread, 255)
+    name = thread_name(summary.thread)
     what = summary.question or summary.reason
     # Indented forks say by their place whose they are.
-    origin = f" (fork of {one_line(summary.forked_from, 255)})" if summary.forked_from and not depth else ""
+    origin = f" (fork of {thread_name(summary.forked_from)})" if summary.forked_from and not depth else ""
     return (
         "  " * depth + name,
         summary.status,

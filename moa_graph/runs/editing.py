@@ -7,7 +7,8 @@ from typing import Any
 
 from moa_graph.errors import MoAError, ThreadError
 from moa_graph.proposers.outcomes import clean
-from moa_graph.runs.thread import Thread
+from moa_graph.runs.commands import command, shell_word
+from moa_graph.runs.thread import AGGREGATOR, Thread
 from moa_graph.state import Proposal
 
 __all__ = ["approve", "change_of", "commit"]
@@ -66,18 +67,19 @@ def _open_layer(thread: Thread) -> str:
     if thread.answered:
         raise ThreadError(
             f"thread {thread.record.thread!r} is answered: its proposals have been used",
-            hint="Fork it before a step (`moa fork THREAD --before aggregator`) and edit the fork.",
+            hint=f"Fork it before a step (`{_fork(thread, 'aggregator')}`) and edit the fork.",
         )
     if not ended:
         raise ThreadError(
             f"no layer of thread {thread.record.thread!r} has ended yet",
-            hint=f"Run the next one: `moa step {thread.record.thread}`.",
+            hint=f"Run the next one: `{command('step', thread.record.thread)}`.",
         )
     if thread.finished or thread.kept:
         raise ThreadError(
             f"layer {thread.next_step} has begun: {len(thread.finished) + len(thread.kept)} of its proposals "
             f"are made from those of {ended[-1]}",
-            hint=f"Fork the thread before {thread.next_step} and edit the fork, or resume.",
+            hint=f"Fork it before {thread.next_step} (`{_fork(thread, thread.next_step)}`) and edit the "
+            "fork, or resume.",
         )
     return ended[-1]
 
@@ -94,7 +96,7 @@ def _refused(thread: Thread, id_: str, layer: str) -> ThreadError:
     following = thread.steps[place + 1]
     return ThreadError(
         f"the proposals of {name} have been used by {following}",
-        hint=f"Fork it before {following} (`moa fork THREAD --before {following}`) and edit the fork.",
+        hint=f"Fork it before {following} (`{_fork(thread, following)}`) and edit the fork.",
     )
 
 
@@ -102,7 +104,13 @@ def _unknown(thread: Thread, id_: str, layer: str) -> ThreadError:
     ids = [known for known in thread.proposals if known.partition("/")[0] == layer]
     close = get_close_matches(id_, ids, 1, 0.5)
     hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(ids)}."
-    return ThreadError(f"there is no proposal {id_!r}", hint=f"{hint} One of your own is added with `add`.")
+    return ThreadError(
+        f"there is no proposal {id_!r}", hint=f"{hint} One of your own is added with `--add` (`add=True`)."
+    )
+
+
+def _fork(thread: Thread, step: str | None) -> str:
+    return command("fork", thread.record.thread, f"--before {shell_word(step or AGGREGATOR)}")
 
 
 def _by_hand(id_: str, text: str) -> Proposal:

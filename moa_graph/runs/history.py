@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage
 from moa_graph.errors import ThreadError
 from moa_graph.execution import totals
 from moa_graph.prompts import compose
+from moa_graph.runs.commands import command
 from moa_graph.runs.thread import AGGREGATOR, Thread
 from moa_graph.runs.trusting import check_names, check_state, trusting
 from moa_graph.spec.schema import Member
@@ -88,7 +89,7 @@ async def find_checkpoint(
         what = f"stands before {before}" if before is not None else f"is {checkpoint}"
         raise ThreadError(
             f"no checkpoint of thread {latest.record.thread!r} {what}",
-            hint=f"See `moa history {latest.record.thread}`.",
+            hint=f"See `{command('history', latest.record.thread)}`.",
         )
     return found[-1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import unified_diff
 
 from moa_graph.errors import SpecMismatch
+from moa_graph.runs.commands import command
 from moa_graph.runs.records import ThreadRecord
 from moa_graph.spec.loading import dump_spec, spec_hash
 from moa_graph.spec.schema import MoASpec
@@ -27,6 +28,6 @@ def check_pin(record: ThreadRecord, spec: MoASpec | None) -> None:
     raise SpecMismatch(
         f"thread {record.thread!r} was made by another spec; nothing was called",
         hint="Go on with the changed spec in a fork, which re-uses what is still valid: "
-        "`moa fork THREAD --spec FILE`, or runs.fork(thread, spec=spec).",
+        f"`{command('fork', record.thread, '--spec FILE')}`, or runs.fork(thread, spec=spec).",
         difference="\n".join(lines),
     )

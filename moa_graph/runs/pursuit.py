@@ -98,12 +98,13 @@ async def pursue(
         await record.save(store)
 
     try:
-        ended = await _follow(graph, thread, payload, breakpoints, notes, tokens=tokens)
-        after = await Thread.load(store, record, thread.mixture)
-        if ended:
+        last = await _follow(graph, thread, payload, breakpoints, notes, tokens=tokens)
+        if last is not None:
+            after = thread.at(last)
             turn.checkpoint, turn.messages = after.checkpoint, []
             await note("answered")
         else:
+            after = await Thread.load(store, record, thread.mixture)
             await note("interrupted", f"before {after.next_step}")
         return describe(after)
     except asyncio.CancelledError:
@@ -128,12 +129,12 @@ async def pursue(
 
 async def _follow(
     graph: Any, thread: Thread, payload: Any, breakpoints: Collection[str], notes: _Notes, *, tokens: bool
-) -> bool:
-    """Run the graph; return True if its aggregator ended, False if it stopped before a step."""
+) -> dict[str, Any] | None:
+    """Run the graph; return the last checkpoint if its aggregator ended, None if it stopped before a step."""
     config = thread.config()
     config["configurable"][PAID] = thread.failures
-    modes = ["custom", "updates"] + ["messages"] * tokens
-    answered = False
+    modes = ["custom", "updates", "checkpoints"] + ["messages"] * tokens
+    answered, last = False, None
     stream = graph.astream(
         payload, config, stream_mode=modes, interrupt_before=list(breakpoints), durability="sync"
     )
@@ -145,9 +146,11 @@ async def _follow(
                 answered = answered or AGGREGATOR in data
                 if notes.trouble and not data.keys().isdisjoint(thread.steps):
                     raise notes.trouble  # what was under way beside it has ended, and is taken down
+            elif mode == "checkpoints":
+                last = data
             else:
                 _stream(data, notes.emit)
-    return answered
+    return last if answered else None
 
 
 def _stream(data: Any, emit: Emit) -> None:

@@ -137,7 +137,10 @@ async def open_sqlite(
     connection = await guard(lambda: aiosqlite.connect(path, timeout=_BUSY))
     try:
         store = _SqliteStore(path, guard, _Saver(connection, guard, serializer))
-        await store.set_up()
+        if create or not await store.is_foreign():
+            await store.set_up()
+        else:
+            raise ThreadError(f"there are no threads in {path}", hint="Check where they are kept.")
         yield store
     finally:
         with suppress(sqlite3.Error):  # what was committed is on the disk
@@ -182,6 +185,11 @@ class _SqliteStore(Store):
         self._locks = path.with_name(f"{path.name}.locks")
         self._guard = guard
         self._saver = saver
+
+    async def is_foreign(self) -> bool:
+        """Tell whether the file is another program's: who only looks leaves that as it is."""
+        tables = await self._execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return bool(tables) and ("moa_threads",) not in tables
 
     async def set_up(self) -> None:
         """Make the tables that are missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -69,7 +69,7 @@ class Thread:
             found = await saver.aget_tuple(config)
             # Asked for by its id, a checkpoint is shown as it is. Else LangGraph adds what a step gave that
             # has ended but has no checkpoint yet, and names no step that is next.
-            snapshot = await graph.aget_state(found.config if found else config)
+            snapshot = await graph.aget_state(found.config) if found else _nothing(config)
             thread = cls(store, record, turn, mixture, snapshot)
             if "moa_turn" not in thread.metadata:  # another program's, or none
                 return thread
@@ -86,6 +86,14 @@ class Thread:
         order = {id_: place for place, id_ in enumerate(thread.ids)}
         finished = dict(sorted(finished.items(), key=lambda item: order.get(item[0], len(order))))
         return cls(store, record, thread.turn, mixture, snapshot, finished)
+
+    def at(self, written: Mapping[str, Any]) -> Thread:
+        """Return the thread at a checkpoint that its run has just written, as LangGraph streams it."""
+        metadata: Any = {**written["metadata"], **self.marks()}
+        snapshot = StateSnapshot(
+            written["values"], tuple(written["next"]), written["config"], metadata, None, None, (), ()
+        )
+        return replace(self, snapshot=snapshot, finished={})
 
     @property
     def spec(self) -> MoASpec:
@@ -214,6 +222,10 @@ class Thread:
             )
         if ahead > 0:
             await asyncio.sleep(ahead)
+
+
+def _nothing(config: RunnableConfig) -> StateSnapshot:
+    return StateSnapshot({}, (), config, None, None, None, (), ())
 
 
 def _call_of(record: Proposal) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from moa_graph.errors import MoAError, StoreError, ThreadError
 from moa_graph.events import Emit
 from moa_graph.proposers.outcomes import clean
 from moa_graph.runs.asking import digest_of, new_turn
+from moa_graph.runs.commands import command
 from moa_graph.runs.editing import approve, change_of, commit
 from moa_graph.runs.forking import fork_thread, free_name
 from moa_graph.runs.history import Checkpoint, find_checkpoint, history_of, prompt_of
@@ -338,7 +339,8 @@ def _find_turn(record: ThreadRecord, id_: str | None, messages: Sequence[BaseMes
 def _unanswered(record: ThreadRecord) -> ThreadError:
     return ThreadError(
         f"the last question of thread {record.thread!r} has no answer yet",
-        hint=f"Go on with it (`moa resume {record.thread}`), or give it up (`abandon`, `--abandon`).",
+        hint=f"Go on with it (`{command('resume', record.thread)}`), or give it up "
+        "(`--abandon`, `abandon=True`).",
     )
 
 

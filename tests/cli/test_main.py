@@ -10,6 +10,7 @@ import pytest
 
 from moa_graph.cli import manual
 from moa_graph.cli.faults import complain, exit_code
+from moa_graph.cli.main import main
 from moa_graph.errors import ModelNotReady, QuorumNotMet
 from tests.cli.conftest import Moa
 
@@ -83,3 +84,39 @@ def test_the_manual_rewrites_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "moa schema" in text
     assert "old" not in text
     assert text.endswith("<!-- end of help -->\nafter\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "nobody"],
+        ["history", "nobody"],
+        ["show", "nobody"],
+        ["edit", "nobody", "a/b", "--drop"],
+        ["fork", "nobody"],
+        ["diff", "nobody", "else"],
+        ["delete", "nobody", "--yes"],
+        ["threads", "--db", "nonsense"],
+        ["threads", "--nonsense"],
+        ["status"],
+    ],
+)
+def test_json_is_one_object_also_on_failure(moa: Moa, words: list[str]) -> None:
+    result = moa(*words, "--json")
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert set(error) == {"type", "message", "hint"}
+    assert error["message"].splitlines()[0] in result.stderr
+
+
+def test_json_as_a_text_asks_for_no_object(moa: Moa) -> None:
+    assert moa("status", "--", "--json").stdout == ""
+
+
+def test_the_process_ends_without_a_last_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[bool] = []
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append(True))
+    monkeypatch.setattr("sys.argv", ["moa", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    assert frozen == [True]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from moa_graph.cli.place import shell_word
 from moa_graph.errors import StoreError
 from moa_graph.runs import threads
+from moa_graph.runs.commands import shell_word
 from moa_graph.runs.sqlite import _SqliteStore
 from moa_graph.runs.stores import Store, open_store
 from tests.cli.conftest import Moa, SpecFile

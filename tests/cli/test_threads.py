@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from moa_graph.cli.tables import columns, family
@@ -93,3 +94,15 @@ def test_a_thread_that_took_the_name_of_a_deleted_origin_is_not_the_origin() -> 
 
 def test_wide_and_combining_signs_keep_the_columns_straight() -> None:
     assert columns([("漢字", "1"), ("e\u0301", "20")], right={1}) == ["漢字   1", "e\u0301     20"]
+
+
+def test_looking_leaves_the_file_of_another_program_as_it_is(moa: Moa, tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    result = moa("threads", "--db", "sqlite:///other.db")
+    assert result.exit_code == 2
+    assert f"there are no threads in {path}" in result.stderr
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["other.db"]

@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -36,6 +37,15 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.fakes.crashing", "moa_graph.models.openai", "moa_graph.runs.sqlite"])
 
 
+def _prepare() -> None:
+    """Start what the processes are forked from, once, without coverage: its files would be cut off, too."""
+    measured = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("COVERAGE")}
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.update(measured)
+
+
 class Worker:
     """Start or resume a thread in a process of its own, and hear what it is told.
 
@@ -47,6 +57,7 @@ class Worker:
     def __init__(
         self, url: str, spec: MoASpec, thread: str, *, dies_after: tuple[str, int] | None = None
     ) -> None:
+        _prepare()
         self._ear, mouth = _context.Pipe(duplex=False)
         self.process = _context.Process(
             target=_main, args=(mouth, url, dump_spec(spec), thread, dies_after), daemon=True

@@ -195,7 +195,7 @@ async def test_proposals_that_a_layer_is_being_made_from_cannot_be_edited(store:
     await interrupt(cast, runs)
     with pytest.raises(ThreadError, match="layer refine has begun: 1 of its proposals") as caught:
         await runs.edit("t", "draft/a", text="x")
-    assert "Fork the thread before refine" in caught.value.hint
+    assert "--before refine" in caught.value.hint
 
 
 async def test_a_second_turn_begins_without_edits_of_the_first(store: Store) -> None:

@@ -246,7 +246,7 @@ async def test_a_fork_before_a_step_takes_nothing_of_it(store: Store) -> None:
     carrying = await runs.fork("t")
     with pytest.raises(ThreadError, match="has begun") as caught:
         await runs.edit(carrying.thread, "draft/a", text="Better.")
-    assert "Fork the thread before refine" in caught.value.hint
+    assert "--before refine" in caught.value.hint
     fork = await runs.fork(carrying.thread, before="refine")
     await runs.edit(fork.thread, "draft/a", text="Better.")
     assert sum((await resume(cast, runs, fork)).values()) == 3

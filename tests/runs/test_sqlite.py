@@ -477,8 +477,10 @@ def holder(path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
     def start(key: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", dedent(HOLDER), f"sqlite:///{path}", key]
+        # Killed, it would leave half a file of coverage behind.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env
         )
         started.append(process)
         assert process.stdout is not None

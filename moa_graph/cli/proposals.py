@@ -1,37 +1,18 @@
-"""What the commands on threads say alike: proposals, what is left, what to type next."""
+"""Proposals in words, and what the rest of a turn takes."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from moa_graph.cli.place import shell_word
-from moa_graph.cli.text import dollars, one_line, plain, reason
+from moa_graph.cli.text import count, dollars, one_line, plain, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from moa_graph.cli.place import Place
     from moa_graph.runs.run import Run
     from moa_graph.state import Proposal
 
-__all__ = ["count", "error_of", "left", "next_command", "shown", "to_json"]
-
-
-def to_json(record: Any) -> str:
-    """Return one JSON object; it is ASCII, so that no terminal escape gets through."""
-    return json.dumps(record, indent=2)
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `2 calls`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def next_command(name: str, place: Place) -> str:
-    """Return a command on a thread, as it can be typed."""
-    end = ["--"] if place.thread.startswith("-") else []
-    return " ".join(["moa", name, *place.options, *end, shell_word(place.thread)])
+__all__ = ["error_of", "left", "shown"]
 
 
 def left(run: Run) -> str:

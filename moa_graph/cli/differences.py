@@ -1,12 +1,17 @@
-"""How two threads differ, in words."""
+"""How two texts, or two threads, differ: `[-old-]{+new+}`, in colours on a terminal."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
-from moa_graph.cli.changes import differing
-from moa_graph.cli.text import one_line, plain
-from moa_graph.cli.wording import count, error_of
+import typer
+
+from moa_graph.cli.proposals import error_of
+from moa_graph.cli.text import count, one_line, plain
+from moa_graph.runs.commands import thread_name
+from moa_graph.runs.comparing import word_diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,12 +19,28 @@ if TYPE_CHECKING:
     from moa_graph.runs.comparing import Change, Comparison
     from moa_graph.state import Proposal
 
-__all__ = ["lines"]
+__all__ = ["differing", "lines"]
+
+_SIGNS = {"-": ("[-", "-]", typer.colors.RED), "+": ("{+", "+}", typer.colors.GREEN)}
+
+
+def differing(old: str, new: str) -> str:
+    """Return both texts as one, with what differs marked; terminal escapes of theirs are stripped."""
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    pieces = []
+    for kind, text in word_diff(plain(old), plain(new)):
+        if kind == "=":
+            pieces.append(text)
+            continue
+        begin, end, colour = _SIGNS[kind]
+        marked = f"{begin}{text}{end}"
+        pieces.append(typer.style(marked, fg=colour) if coloured else marked)
+    return "".join(pieces)
 
 
 def lines(found: Comparison, threads: tuple[str, str]) -> Iterator[str]:
     """Yield what differs between two threads, or that nothing does."""
-    names = one_line(threads[0], 255), one_line(threads[1], 255)
+    names = thread_name(threads[0]), thread_name(threads[1])
     if found.equal:
         answer = "no answer yet" if found.answers[0] is None else "answer"
         yield f"{names[0]} and {names[1]} are equal: spec, {count(found.same, 'proposal')}, {answer}"

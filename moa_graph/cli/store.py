@@ -1,8 +1,10 @@
-"""What the commands on threads share: their options, and a store that is open while they work."""
+"""A store that is open while a command works on its threads, or while the shell completes an id."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeVar
+import os
+import re
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from moa_graph.runs.threads import Runs
 
-__all__ = ["DEFAULT_DB", "AsJson", "Db", "KeyEnv", "ThreadId", "with_runs"]
+__all__ = ["DEFAULT_DB", "complete_thread", "with_runs"]
 
 T = TypeVar("T")
 
@@ -25,31 +27,20 @@ def complete_thread(context: typer.Context, incomplete: str) -> list[str]:
         found = with_runs(url, context.params.get("key_env"), lambda runs: runs.threads())
     except Exception:  # noqa: BLE001 - a completion must not disturb the line that is being typed
         return []
-    return [summary.thread for summary in found if summary.thread.startswith(incomplete)]
+    ids = [summary.thread for summary in found if summary.thread.startswith(incomplete)]
+    return [_typed(id_) for id_ in ids if _can_be_typed(id_)]
 
 
-Db = Annotated[
-    str,
-    typer.Option(
-        "--db",
-        metavar="URL",
-        envvar="MOA_DB",
-        help="Where threads are kept: sqlite:///PATH or postgresql://…",
-    ),
-]
-KeyEnv = Annotated[
-    str | None,
-    typer.Option(
-        "--key-env",
-        metavar="NAME",
-        envvar="MOA_KEY_ENV",
-        help="The variable with the key that the store is encrypted with.",
-    ),
-]
-ThreadId = Annotated[
-    str, typer.Argument(metavar="THREAD", help="The thread.", autocompletion=complete_thread)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
+def _can_be_typed(id_: str) -> bool:
+    # A shell gets the ids a line each; and what begins with a dash is an option, but behind `--`.
+    return id_.isprintable() and (not id_.startswith("-") or " -- " in os.environ.get("COMP_WORDS", " -- "))
+
+
+def _typed(id_: str) -> str:
+    """Return an id as it must stand in the line; zsh and fish quote what they insert, bash does not."""
+    if os.environ.get("_MOA_COMPLETE") != "complete_bash":
+        return id_
+    return re.sub(r"[ !\"#$&'()*;<>?\[\\\]^`{|}]|^~", r"\\\g<0>", id_)
 
 
 def with_runs(
