@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from moa_graph.cli import changes
+from moa_graph.cli import differences
 from tests.cli.conftest import Moa, SpecFile
 from tests.cli.threaded import ask, go_on
 
@@ -77,6 +77,6 @@ def test_a_terminal_shows_colours_unless_they_are_unwanted(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("NO_COLOR", no_color)
-    text = changes.differing("a b", "a \x1b[5mc")
+    text = differences.differing("a b", "a \x1b[5mc")
     assert ("\x1b[31m[- b-]\x1b[0m" in text) is coloured
     assert "\x1b[5m" not in text

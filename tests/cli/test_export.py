@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moa_graph.cli import whole
+from moa_graph.cli import files
 from moa_graph.runs.threads import Runs
 from moa_graph.spec.loading import load_spec
 from tests.cli.conftest import Moa, SpecFile
@@ -73,7 +73,7 @@ def test_a_place_that_takes_no_file_is_refused(moa: Moa, thread: str, output: st
 def test_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")
-    whole.write_whole(tmp_path / "link", b"new", force=True)
+    files.write_whole(tmp_path / "link", b"new", force=True)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
 
@@ -83,9 +83,9 @@ def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest
         raise PermissionError
 
     monkeypatch.setattr(os, "link", refuse)
-    whole.write_whole(tmp_path / "file", b"one", force=False)
+    files.write_whole(tmp_path / "file", b"one", force=False)
     with pytest.raises(FileExistsError):
-        whole.write_whole(tmp_path / "file", b"two", force=False)
+        files.write_whole(tmp_path / "file", b"two", force=False)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"one"]
 
 
@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file").write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
-        whole.write_whole(tmp_path / "file", b"new", force=True)
+        files.write_whole(tmp_path / "file", b"new", force=True)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Moa, SpecFile
-from tests.cli.terminal import MOA, environment
+from tests.cli.terminal import environment
 from tests.fakes.openai_server import FakeOpenAI
 
 ODD = ["a  b", "it's", "-dash", "🍵", "new\nline", "esc\x1b[31m"]
@@ -49,7 +49,13 @@ def complete(line: str, cwd: Path) -> list[str]:
     """Return what bash offers at the end of a line."""
     extra = {"_MOA_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     done = subprocess.run(
-        [*MOA], cwd=cwd, env={**os.environ, **extra}, capture_output=True, text=True, check=True, timeout=60
+        [Path(sys.executable).with_name("moa")],
+        cwd=cwd,
+        env={**os.environ, **extra},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return done.stdout.split("\n")[:-1]
 

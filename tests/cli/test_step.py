@@ -86,5 +86,5 @@ def test_edited_and_dropped_proposals_are_shown_as_such(moa: Moa, begun: str) ->
     assert moa("edit", begun, "refine/mine", "--text", "Mine.", "--add").exit_code == 0
     assert moa("edit", begun, "refine/ok-b", "--drop").exit_code == 0
     shown = moa("step", begun, "--show-proposals").stderr
-    assert "── refine/ok-b (openai:ok@b, edited)\n[dropped]\n" in shown
+    assert "── refine/ok-b (openai:ok@b, edited)\n[dropped by hand]\n" in shown
     assert "── refine/mine (by hand, edited)\nMine." in shown

@@ -69,7 +69,7 @@ def test_terminal_escapes_in_ids_and_questions_are_stripped(moa: Moa, served: Sp
     ask(served([], "ok@z"), "red\x1b[31m thread", "Why\x1b]0;owned\x07?")
     result = moa("threads")
     assert "\x1b" not in result.stdout
-    assert "red thread" in result.stdout
+    assert "$'red\\x1b[31m thread'" in result.stdout, "as it can be typed"
     assert "Why?" in result.stdout
 
 
