@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from itertools import chain
@@ -144,7 +144,20 @@ async def open_sqlite(
         yield store
     finally:
         with suppress(sqlite3.Error):  # what was committed is on the disk
-            await connection.close()
+            await _to_the_end(connection.close())
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work whoever cancels the wait: SQLite's thread tells of its end to a loop that must be there."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
 
 
 def _path(url: str) -> Path:

@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -574,3 +575,21 @@ async def test_locks_that_cannot_be_made_are_a_store_error(store: Store, path: P
     with pytest.raises(StoreError, match=r"moa\.db\.locks"):
         async with store.lease("t"):
             pytest.fail("leased")
+
+
+async def test_cancelling_twice_while_the_store_closes_leaves_nothing_under_way(path: Path) -> None:
+    closing = asyncio.Event()
+
+    async def work() -> None:
+        async with open_store(f"sqlite:///{path}") as store:
+            await store.write("t", {"n": 1})
+            closing.set()
+
+    task = asyncio.create_task(work())
+    await closing.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not [thread for thread in threading.enumerate() if "_connection_worker" in thread.name]
