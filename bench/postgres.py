@@ -80,7 +80,7 @@ async def _runs_a_second(run: Callable[[str], Awaitable[Any]]) -> float:
         async with places:
             await run(f"thread-{next(numbers)}")
 
-    await asyncio.gather(*(one() for _ in range(20)))
+    await asyncio.gather(*(one() for _ in range(CONCURRENT)))
     began = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(RUNS)))
     return RUNS / (time.perf_counter() - began)

@@ -148,7 +148,7 @@ async def open_sqlite(
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work whoever cancels the wait: SQLite's thread tells of its end to a loop that must be there."""
+    """Wait for work whoever cancels the wait: SQLite's thread must find the loop that it tells of its end."""
     task, cancelled = asyncio.ensure_future(work), False
     while not task.done():
         try:
