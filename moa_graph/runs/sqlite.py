@@ -134,7 +134,9 @@ async def open_sqlite(
         raise StoreError(
             f"{url}: {error.strerror or error}", hint=f"Check that the folder exists: {path.parent}"
         ) from error
-    connection = await guard(lambda: aiosqlite.connect(path, timeout=_BUSY))
+    # Opened beforehand: when aiosqlite cannot, its thread tells of its end to a loop that may be gone.
+    opened = await guard(lambda: asyncio.to_thread(_open, path))
+    connection = await aiosqlite.Connection(lambda: opened, iter_chunk_size=64)
     try:
         store = _SqliteStore(path, guard, _Saver(connection, guard, serializer))
         if create or not await store.is_foreign():
@@ -147,8 +149,12 @@ async def open_sqlite(
             await _to_the_end(connection.close())
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_BUSY, check_same_thread=False)
+
+
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work whoever cancels the wait: SQLite's thread must find the loop that it tells of its end."""
+    """Wait for work whoever cancels the wait: SQLite's thread tells its end to a loop, which must be there."""
     task, cancelled = asyncio.ensure_future(work), False
     while not task.done():
         try:
