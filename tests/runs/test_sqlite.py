@@ -592,4 +592,7 @@ async def test_cancelling_twice_while_the_store_closes_leaves_nothing_under_way(
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not [thread for thread in threading.enumerate() if "_connection_worker" in thread.name]
+    workers = [thread for thread in threading.enumerate() if "_connection_worker" in thread.name]
+    for worker in workers:
+        worker.join(30)
+    assert not any(worker.is_alive() for worker in workers)
