@@ -154,7 +154,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work whoever cancels the wait: SQLite's thread tells its end to a loop, which must be there."""
+    """Wait for work whoever cancels the wait: SQLite's thread reports to a loop, which must be there."""
     task, cancelled = asyncio.ensure_future(work), False
     while not task.done():
         try:
