@@ -25,11 +25,20 @@ _FINAL: frozenset[str] = frozenset({"budget", "deadline"})
 
 
 class _Answer(TypedDict):
-    """Hold an answer as LangGraph keeps it until its node ends: the record, the message's id and marks."""
+    """Hold an answer as LangGraph keeps it until its node ends: the records, and the message's marks."""
 
     proposal: Proposal
+    failures: list[Proposal]
     message_id: str | None
     metadata: dict[str, Any]
+
+
+class _NoAnswer(Exception):
+    """Carry the records of the aggregators that failed; raised, so that a resumed run tries again."""
+
+    def __init__(self, failures: list[Proposal]) -> None:
+        super().__init__("no answer")
+        self.failures = failures
 
 
 class AggregatorNode(Node):
@@ -54,10 +63,21 @@ class AggregatorNode(Node):
             message = f"aggregator: layer {self.previous.name} left no proposal to synthesize"
             raise execution.failed(AggregatorFailed, message, [])
         request = execution.request(references, self.previous)
+        try:
+            # One task for all: a fallback's answer that was committed is not put at risk by another try.
+            answer = await dispatch(self.name, partial(self._first_answer, request))
+        except _NoAnswer as none:
+            tried = ", ".join(record["proposer"] for record in none.failures)
+            message = f"no answer from the aggregator (tried {tried})"
+            raise execution.failed(AggregatorFailed, message, none.failures) from None
+        return self._answered(execution, answer)
+
+    async def _first_answer(self, request: Request) -> _Answer:
+        """Return the first answer that comes; raise _NoAnswer if none does."""
         failures: list[Proposal] = []
         for caller in self.callers:
             try:
-                answer = await dispatch(caller.id, partial(_ask, caller, request))
+                return await _ask(caller, request, failures)
             except NoProposal as none:
                 failures.append(none.proposal)
                 request.emit(
@@ -65,17 +85,10 @@ class AggregatorNode(Node):
                 )
                 if none.proposal["failure"] and none.proposal["failure"]["kind"] in _FINAL:
                     break
-                continue
-            if caller.id not in request.budget.ran:
-                request.budget.book(answer["proposal"])
-            return self._answered(execution, answer, caller.member.model, failures)
-        tried = ", ".join(record["proposer"] for record in failures)
-        raise execution.failed(AggregatorFailed, f"no answer from the aggregator (tried {tried})", failures)
+        raise _NoAnswer(failures)
 
-    def _answered(
-        self, execution: Execution, answer: _Answer, slot: str, failures: list[Proposal]
-    ) -> dict[str, Any]:
-        proposal = answer["proposal"]
+    def _answered(self, execution: Execution, answer: _Answer) -> dict[str, Any]:
+        proposal, failures, slot = answer["proposal"], answer["failures"], answer["proposal"]["proposer"]
         records = [*execution.proposals.values(), *failures, proposal]
         summary = _summary(execution, records, slot) | {
             # its text is the answer itself: say it once
@@ -105,12 +118,13 @@ class AggregatorNode(Node):
         return execution.update({}) | {"messages": [_message(answer, summary)], "status": "answered"}
 
 
-async def _ask(caller: ModelCaller, request: Request) -> _Answer:
+async def _ask(caller: ModelCaller, request: Request, failures: list[Proposal]) -> _Answer:
     reply = await caller.call(request)
     kept = ("model_name", "model_provider", "finish_reason")
     marks = reply.message.response_metadata
     return {
         "proposal": reply.proposal,
+        "failures": failures,
         "message_id": reply.message.id,
         "metadata": {key: marks[key] for key in kept if key in marks},
     }
@@ -121,7 +135,8 @@ def _summary(execution: Execution, records: list[Proposal], slot: str) -> dict[s
     return {
         "name": execution.spec.name,
         "answered_by": slot,
-        **totals([*execution.paid, *records]),
+        # What is restored with the answer was noted as paid before, too.
+        **totals([*(record for record in execution.paid if record not in records), *records]),
         "seconds": round(execution.budget.seconds, 4),
         "proposals": dict(statuses),
         "warnings": _warnings(records),

@@ -30,8 +30,13 @@ class Estimate:
     unknown: str = ""
 
 
-def estimate(spec: MoASpec, price: Callable[[str], PriceSpec | None], paid: Collection[str] = ()) -> Estimate:
-    """Return the bounds for a question of QUESTION_TOKENS; `price` gives a slot's price.
+def estimate(
+    spec: MoASpec,
+    price: Callable[[str], PriceSpec | None],
+    paid: Collection[str] = (),
+    question_tokens: int = QUESTION_TOKENS,
+) -> Estimate:
+    """Return the bounds for a question of so many tokens; `price` gives a slot's price.
 
     `paid` are the ids ("layer/proposer") of the calls that need not be made any more.
     """
@@ -49,7 +54,7 @@ def estimate(spec: MoASpec, price: Callable[[str], PriceSpec | None], paid: Coll
     steps = _steps([*layers, aggregators[:1]], spec)
     for members, (_, references) in zip([*due, aggregators[:1]], steps, strict=True):
         for member in members:
-            cost, missing = _cost(member, references, spec, price(member.model))
+            cost, missing = _cost(member, references, spec, price(member.model), question_tokens)
             costs.append(cost)
             unknown += [missing] if missing and missing not in unknown else []
     if unknown:
@@ -75,7 +80,7 @@ def _max_tokens(member: Member, spec: MoASpec) -> int | None:
 
 
 def _cost(
-    member: Member, references: int | None, spec: MoASpec, price: PriceSpec | None
+    member: Member, references: int | None, spec: MoASpec, price: PriceSpec | None, question_tokens: int
 ) -> tuple[float, str]:
     """Return USD of one call at its longest, or what is missing to know it."""
     if price is None:
@@ -85,4 +90,4 @@ def _cost(
     output = _max_tokens(member, spec)
     if output is None or references is None:
         return 0.0, "a model without max_tokens has no bound"
-    return ((QUESTION_TOKENS + references) * price.input + output * price.output) / 1e6, ""
+    return ((question_tokens + references) * price.input + output * price.output) / 1e6, ""

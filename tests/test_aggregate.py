@@ -154,3 +154,19 @@ async def test_calls_that_failed_before_a_resume_count_in_the_sums_and_against_t
     with pytest.raises(BudgetExceeded) as raised:
         await graph.compile().ainvoke(QUESTION, config)
     assert raised.value.calls == 3
+
+
+async def test_a_fallbacks_answer_that_was_committed_is_not_put_at_risk_by_another_try() -> None:
+    first, second = Model(ValueError("down"), "Too late."), Model("From y.")
+    compiled = mixture({"draft": {"a": Model("A")}}, {"z": first, "y": second}).compile(
+        checkpointer=InMemorySaver()
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    async for event in compiled.astream(QUESTION, config, stream_mode="custom", durability="sync"):
+        if event["type"] == "call.finished" and event["role"] == "aggregator":
+            break
+    state = await compiled.ainvoke(None, config)
+    summary = state["messages"][-1].response_metadata["moa"]
+    assert (state["messages"][-1].text, summary["answered_by"], summary["calls"]) == ("From y.", "y", 3)
+    assert [record["id"] for record in summary["failed_aggregators"]] == ["aggregator/z"]
+    assert (len(first.calls), len(second.calls)) == (1, 1)

@@ -69,6 +69,7 @@ def _open_layer(thread: Thread) -> str:
             f"thread {thread.record.thread!r} is answered: its proposals have been used",
             hint=f"Fork it before a step (`{_fork(thread, 'aggregator')}`) and edit the fork.",
         )
+    thread.check_reply()
     if not ended:
         raise ThreadError(
             f"no layer of thread {thread.record.thread!r} has ended yet",

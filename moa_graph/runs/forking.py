@@ -38,6 +38,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
             f"thread {source.record.thread!r} has not begun: there is nothing to fork",
             hint="Ask the question in a new thread.",
         )
+    source.check_reply()
     if await read_record(store, name) is not None:
         raise ThreadError(f"there is a thread {name!r} already", hint="Give the fork another id.")
     found = reusable(

@@ -55,7 +55,7 @@ async def threads_of(latest: Thread) -> list[Thread]:
             if snapshot.metadata.get("source") == "input":
                 continue  # the next one says the same, and is where a run begins
             turn = turns.get(str(snapshot.metadata.get("moa_turn")), latest.turn)
-            thread = replace(latest, snapshot=snapshot, turn=turn, finished={})
+            thread = replace(latest, snapshot=snapshot, turn=turn, finished={}, reply=None)
             check_state(thread.values, (), answered=thread.answered)
             check_names({**thread.proposals, **thread.kept}, thread.steps)
             found.append(thread)

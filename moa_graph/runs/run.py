@@ -76,15 +76,16 @@ def describe(thread: Thread) -> Run:
             calls=summary["calls"],
             warnings=summary["warnings"],
         )
-    records = [*{**thread.kept, **thread.finished, **thread.proposals}.values(), *failures]
-    left = estimate(thread.spec, thread.mixture.price, paid(thread))
+    made = [thread.reply] if thread.reply else []
+    records = [*{**thread.kept, **thread.finished, **thread.proposals}.values(), *failures, *made]
+    left = estimate(thread.spec, thread.mixture.price, paid(thread), thread.question_tokens)
     return Run(
         **common,
         aggregators=[dict(record) for record in failures if record["layer"] == "aggregator"],
         **totals(records),
         next_layer=thread.next_step,
-        calls_left=left.calls,
-        cost_left=left.max_cost,
+        calls_left=0 if made else left.calls,
+        cost_left=0.0 if made else left.max_cost,
     )
 
 

@@ -14,13 +14,23 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
 
-from moa_graph.errors import StoreError
+from moa_graph.errors import StoreError, ThreadError
+from moa_graph.runs.commands import command
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import FORMAT, ThreadRecord, Turn, key_of
 from moa_graph.runs.stores import Store
-from moa_graph.runs.trusting import check_marks, check_names, check_state, check_writes, is_proposal, trusting
+from moa_graph.runs.trusting import (
+    check_marks,
+    check_names,
+    check_state,
+    check_writes,
+    is_answer,
+    is_proposal,
+    trusting,
+)
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
+from moa_graph.usage import estimate_tokens
 
 __all__ = ["AGGREGATOR", "Thread"]
 
@@ -37,7 +47,8 @@ class Thread:
     """Hold what is known of a thread at one checkpoint.
 
     `begun` tells whether the checkpoint belongs to `turn` or to the one before it. `finished` are proposals
-    that are committed, but whose layer has not ended.
+    that are committed, but whose layer has not ended; `reply` is the record of an answer that is committed,
+    but not yet in the conversation.
     """
 
     store: Store
@@ -46,6 +57,7 @@ class Thread:
     mixture: Mixture
     snapshot: StateSnapshot
     finished: Mapping[str, Proposal] = field(default_factory=dict)
+    reply: Proposal | None = None
 
     @classmethod
     async def load(
@@ -85,7 +97,8 @@ class Thread:
         finished = {value["id"]: value for _, _, value in writes if is_proposal(value)}
         order = {id_: place for place, id_ in enumerate(thread.ids)}
         finished = dict(sorted(finished.items(), key=lambda item: order.get(item[0], len(order))))
-        return cls(store, record, thread.turn, mixture, snapshot, finished)
+        reply = next((value["proposal"] for _, _, value in writes if is_answer(value)), None)
+        return cls(store, record, thread.turn, mixture, snapshot, finished, reply)
 
     def at(self, written: Mapping[str, Any]) -> Thread:
         """Return the thread at a checkpoint that its run has just written, as LangGraph streams it."""
@@ -93,7 +106,7 @@ class Thread:
         snapshot = StateSnapshot(
             written["values"], tuple(written["next"]), written["config"], metadata, None, None, (), ()
         )
-        return replace(self, snapshot=snapshot, finished={})
+        return replace(self, snapshot=snapshot, finished={}, reply=None)
 
     @property
     def spec(self) -> MoASpec:
@@ -193,6 +206,21 @@ class Thread:
             else:
                 failures.append(record)
         return failures
+
+    def check_reply(self) -> None:
+        """Raise ThreadError where going on from here would lose an answer that is committed already."""
+        if self.reply is not None:
+            name = self.record.thread
+            raise ThreadError(
+                f"the answer of thread {name!r} is made, and only has to be written down",
+                hint=f"Resume it, which calls nothing: `{command('resume', name)}`.",
+            )
+
+    @property
+    def question_tokens(self) -> int:
+        """Return about how many tokens the conversation has, the turn's question included."""
+        asked = [] if self.begun else [str(message["data"]["content"]) for message in self.turn.messages]
+        return sum(map(estimate_tokens, [*(str(message.text) for message in self.conversation), *asked]))
 
     def config(self) -> RunnableConfig:
         """Return the config to go on from the newest checkpoint with."""

@@ -146,11 +146,8 @@ class Runs:
     async def _standing(self, thread: str) -> Thread:
         record = await require_record(self._store, thread)
         loaded = await self._load(record)
-        if (
-            record.turn.status == "running"
-            and not await self._store.leased(key_of(thread))
-            and not _settle(loaded)
-        ):
+        running = record.turn.status == "running"
+        if not _settle(loaded) and running and not await self._store.leased(key_of(thread)):
             record.turn.status, record.turn.reason = "interrupted", "its process ended without a word"
         return loaded
 
@@ -263,7 +260,7 @@ class Runs:
             check_pin(record, self._spec)
 
     async def _at(self, thread: str, checkpoint: str | int | None, before: str | None = None) -> Thread:
-        latest = await self._load(await require_record(self._store, thread))
+        latest = await self._standing(thread)
         if checkpoint is None and before is None:
             return latest
         return await find_checkpoint(latest, checkpoint=checkpoint, before=before)

@@ -15,7 +15,15 @@ from moa_graph.errors import StoreError
 from moa_graph.state import Kept, Proposal
 from moa_graph.usage import Usage
 
-__all__ = ["check_marks", "check_names", "check_state", "check_writes", "is_proposal", "trusting"]
+__all__ = [
+    "check_marks",
+    "check_names",
+    "check_state",
+    "check_writes",
+    "is_answer",
+    "is_proposal",
+    "trusting",
+]
 
 
 class _State(TypedDict):
@@ -115,6 +123,11 @@ def check_writes(writes: Iterable[tuple[str, str, Any]], layers: Collection[str]
                 _STATE.validate_python({channel: value if isinstance(value, list) else [value]})
             case "status" | "nonce" | "moa_kept":
                 _STATE.validate_python({channel: value})
+
+
+def is_answer(value: Any) -> bool:
+    """Tell whether a task's result is the aggregator's."""
+    return isinstance(value, dict) and value.keys() >= {"proposal", "message_id"}
 
 
 def is_proposal(value: Any) -> bool:

@@ -19,7 +19,7 @@ def test_the_id_alone_goes_to_stdout_and_stderr_says_what_is_left(
         "re-used: 2 proposals",
         "  layer-1/ok-a",
         "  layer-1/ok-b",
-        "left: 1 call, cost at most $0.0012, if nothing is tried twice; next: aggregator",
+        "left: 1 call, cost at most $0.0002, if nothing is tried twice; next: aggregator",
         "go on: moa resume 't1~1'",
     ]
     assert len(server.requests) == 3

@@ -217,3 +217,20 @@ def test_an_unknown_user_still_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert records.whoami().startswith("user ")
     monkeypatch.delattr(records.os, "getuid")
     assert records.whoami() == "unknown"
+
+
+async def test_an_answer_that_is_committed_but_not_written_down_is_not_put_at_risk(store: Store) -> None:
+    cast = Cast(TWO)
+    runs = await stopped(store, cast, "aggregator")
+    loaded = await runs._load(await runs.record("t"))
+    record = {**loaded.proposals["refine/c"], "id": "aggregator/z", "layer": "aggregator", "proposer": "z"}
+    answer = {"proposal": record, "failures": [], "message_id": None, "metadata": {}}
+    # As a process leaves it that dies between the commit of the answer and its node's end.
+    await store.saver().aput_writes(loaded.snapshot.config, [("__return__", answer)], "a-task")
+    run = await runs.status("t")
+    assert (run.calls_left, run.cost_left, run.calls) == (0, 0.0, 5)
+    with pytest.raises(ThreadError, match="is made, and only has to be written down"):
+        await runs.edit("t", "refine/c", drop=True)
+    with pytest.raises(ThreadError, match="is made, and only has to be written down"):
+        await runs.fork("t")
+    assert (await runs.fork("t", before="refine")).next_layer == "refine"

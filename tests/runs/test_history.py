@@ -167,3 +167,14 @@ async def test_failures_are_counted_in_the_history(store: Store) -> None:
         (2, 1, 4),
     ]
     assert all(point.cost is None or point.calls == 0 for point in await runs.history("t"))
+
+
+async def test_what_is_left_costs_more_for_a_longer_question(store: Store) -> None:
+    slot = {"max_tokens": 100, "price": {"input": 1.0, "output": 1.0}}
+    costs = []
+    for question in ("Why?", "Why? " * 10_000):
+        cast = Cast(TWO, slot=slot)
+        run = await cast.runs(store).start(question, breakpoints="all")
+        assert run.cost_left is not None
+        costs.append(run.cost_left)
+    assert costs[1] - costs[0] == pytest.approx(5 * 12_499 / 1e6, rel=0.01)

@@ -192,11 +192,18 @@ class Leases:
                     await self._drop()
                     self._watcher = None
                     return
-            try:
-                await self._guard(lambda: self._ask(_LOOK))
-            except StoreError as error:
+            # After twice the patience: a run's own failure comes first, and hands over what was made.
+            error = await self._trouble() and await self._trouble()
+            if error is not None:
                 for holder in self._held.values():
                     holder.lose(error)
+
+    async def _trouble(self) -> StoreError | None:
+        try:
+            await self._guard(lambda: self._ask(_LOOK))
+        except StoreError as error:
+            return error
+        return None
 
     async def _ask(self, query: str, *values: Any) -> bool:
         async with self._one_at_a_time:
