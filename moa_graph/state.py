@@ -50,7 +50,7 @@ FailureKind = Literal[
 ]
 
 Status = Literal["running", "answered", "failed"]
-"""A graph writes the first two; a run that fails raises. Who keeps threads notes "failed" there."""
+"""A graph writes the first two; a run that fails raises, and a thread notes that in its record."""
 
 
 class Failure(TypedDict):

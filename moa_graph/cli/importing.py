@@ -37,7 +37,7 @@ def import_(
 
     content = _read(file, MAX_BYTES + 1)
     shown = "<stdin>" if file == "-" else file
-    run = with_runs(db, key_env, lambda runs: runs.restore(content, to=to, file=shown), create=True)
+    run = with_runs(db, key_env, lambda runs: runs.import_(content, to=to, file=shown), create=True)
     typer.echo(plain(run.thread))
     standing = f"{run.status}: {run.reason}" if run.reason else run.status
     typer.echo(plain(f"imported; {standing}"), err=True)

@@ -9,7 +9,7 @@ import typer
 
 from moa_graph.cli.faults import complain, error_record
 from moa_graph.cli.proposals import shown
-from moa_graph.cli.text import count, dollars, one_line, plain, seconds, to_json, tokens
+from moa_graph.cli.text import at_most, count, dollars, one_line, plain, seconds, to_json, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -164,9 +164,8 @@ def show(outcome: Outcome, manner: Manner) -> None:
     elif outcome.saved is False and outcome.answer is not None:
         _warn(outcome)
     if not manner.quiet and outcome.error is None and outcome.status == "interrupted":
-        cost = "cost unknown" if outcome.cost_left is None else f"cost at most {dollars(outcome.cost_left)}"
         left = count(outcome.calls_left or 0, "call")
-        typer.echo(f"left: {left}, {cost}", err=True)
+        typer.echo(f"left: {left}, {at_most(outcome.cost_left)}", err=True)
         typer.echo(f"interrupted {outcome.reason}: {outcome.go_on}", err=True)
 
 

@@ -12,7 +12,7 @@ from moa_graph.cli.options import DEFAULT_DB
 from moa_graph.runs.commands import command as command_on
 from moa_graph.runs.commands import shell_word
 
-__all__ = ["Place", "new_thread", "place_of", "said"]
+__all__ = ["Place", "place_of", "said"]
 
 _WITHOUT_SECRETS = re.compile(r"sqlite:.*|postgres(ql)?://([\w.-]+@)?[\w.-]*(:\d+)?(/[\w.-]*)?", re.DOTALL)
 
@@ -45,13 +45,6 @@ def place_of(command: typer.Context, thread: str, db: str, key_env: str | None) 
     if said(command, "key_env") and key_env:
         options.append(f"--key-env {shell_word(key_env)}")
     return Place(db, key_env, thread, tuple(options))
-
-
-def new_thread() -> str:
-    """Return the id of a thread that nobody named: made here, so that any end of the run can tell it."""
-    from uuid import uuid4  # noqa: PLC0415 -- `moa --help` needs none
-
-    return f"t-{uuid4().hex[:12]}"
 
 
 def said(command: typer.Context, option: str) -> bool:

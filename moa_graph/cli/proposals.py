@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moa_graph.cli.text import count, dollars, one_line, plain, reason
+from moa_graph.cli.text import at_most, count, one_line, plain, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ def left(run: Run) -> str:
     """Return what the rest of a turn takes."""
     if run.next_layer is None:
         return "nothing"
-    cost = "cost unknown" if run.cost_left is None else f"cost at most {dollars(run.cost_left)}"
-    return f"{count(run.calls_left, 'call')}, {cost}, if nothing is tried twice; next: {run.next_layer}"
+    takes = f"{count(run.calls_left, 'call')}, {at_most(run.cost_left)}"
+    return f"{takes}, if nothing is tried twice; next: {run.next_layer}"
 
 
 def error_of(proposal: Proposal) -> str:

@@ -20,8 +20,9 @@ from moa_graph.cli.options import (
     Wait,
     check_options,
 )
-from moa_graph.cli.place import new_thread, place_of, said
+from moa_graph.cli.place import place_of, said
 from moa_graph.cli.store import complete_thread
+from moa_graph.runs.commands import new_thread
 
 __all__ = ["run"]
 
@@ -92,5 +93,6 @@ def run(
         return
     from moa_graph.cli.threaded import Asked, ask  # noqa: PLC0415 -- see above
 
+    # An id is made here, so that any end of the run can tell it.
     place = place_of(command, new_thread() if thread is None else thread, db, key_env)
     ask(spec, Asked(message, turn, breakpoint_ or [], abandon), place, manner, wait=wait)

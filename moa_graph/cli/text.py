@@ -10,7 +10,18 @@ if TYPE_CHECKING:
     from moa_graph.state import Failure
     from moa_graph.usage import Usage
 
-__all__ = ["PlainStream", "count", "dollars", "one_line", "plain", "reason", "seconds", "to_json", "tokens"]
+__all__ = [
+    "PlainStream",
+    "at_most",
+    "count",
+    "dollars",
+    "one_line",
+    "plain",
+    "reason",
+    "seconds",
+    "to_json",
+    "tokens",
+]
 
 _PRINTABLE = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]"
 _ESCAPES = re.compile(
@@ -96,6 +107,11 @@ def tokens(usage: Usage | None) -> str:
         return "–"
     mark = "~" if usage["source"] == "estimated" else ""
     return f"{mark}{usage['input_tokens']:,} → {usage['output_tokens']:,}"
+
+
+def at_most(cost: float | None) -> str:
+    """Return a bound of what something costs, in words."""
+    return "cost unknown" if cost is None else f"cost at most {dollars(cost)}"
 
 
 def dollars(cost: float | None) -> str:

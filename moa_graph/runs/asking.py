@@ -7,11 +7,12 @@ import json
 from collections.abc import Sequence
 from uuid import uuid4
 
-from langchain_core.messages import BaseMessage, messages_to_dict
+from langchain_core.messages import BaseMessage, RemoveMessage, messages_from_dict, messages_to_dict
 
 from moa_graph.runs.records import Turn, now
+from moa_graph.runs.thread import Thread
 
-__all__ = ["digest_of", "new_turn"]
+__all__ = ["digest_of", "new_turn", "question_of"]
 
 _PREVIEW = 200
 """Characters of a question that lists show."""
@@ -44,3 +45,13 @@ def digest_of(messages: Sequence[BaseMessage]) -> str:
     """Return what tells whether two questions are the same."""
     asked = [[message.type, message.content] for message in messages]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def question_of(thread: Thread) -> list[BaseMessage]:
+    """Return a turn's messages, after taking out the questions before it that were given up."""
+    given_up = {
+        id_ for turn in thread.record.turns[:-1] if turn.checkpoint is None for id_ in turn.message_ids
+    }
+    there = [str(message.id) for message in thread.values.get("messages") or []]
+    removed = [RemoveMessage(id=id_) for id_ in there if id_ in given_up]
+    return [*removed, *messages_from_dict(thread.turn.messages)]

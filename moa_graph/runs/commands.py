@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 
-__all__ = ["command", "shell_word", "thread_name"]
+__all__ = ["command", "new_thread", "shell_word", "thread_name"]
 
 
 def command(name: str, thread: str, *after: str, options: tuple[str, ...] = ()) -> str:
@@ -12,6 +13,11 @@ def command(name: str, thread: str, *after: str, options: tuple[str, ...] = ()) 
     # What stands behind `--` is no option, even where it begins with a dash.
     words = [*options, *after, "--", shell_word(thread)] if thread.startswith("-") else None
     return " ".join(["moa", name, *(words or [*options, shell_word(thread), *after])])
+
+
+def new_thread() -> str:
+    """Return an id for a thread that nobody named."""
+    return f"t-{secrets.token_hex(6)}"
 
 
 def thread_name(thread: str) -> str:

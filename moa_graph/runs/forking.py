@@ -65,11 +65,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
     )
     record.turns.append(turn)
     fork = await Thread.load(store, record, mixture)
-    if fork.checkpoint is not None:
-        raise ThreadError(
-            f"thread {name!r} has checkpoints that moa_graph's threads did not write",
-            hint="Give the fork another id; those checkpoints stay as they are.",
-        )
+    fork.check_unused()
     # First: a fork without checkpoints is refused, checkpoints without a record are strangers.
     await record.save(store)
     steps = fork.steps[: found.ended] + [AGGREGATOR] * found.answered

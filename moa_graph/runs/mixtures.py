@@ -29,7 +29,7 @@ class Mixture:
         return build_graph(self.spec, models=self.models).compile()
 
     def graph(self, store: Store) -> Any:
-        """Return the graph with a checkpointer of its own: one that is shared serialises all runs."""
+        """Return the graph with the checkpointer that the store gives to a run."""
         return self._graph.copy({"checkpointer": store.saver()})
 
     def price(self, slot: str) -> PriceSpec | None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moa_graph.errors import MoAError, StoreError, ThreadError
+from moa_graph.runs.serializer import untrusted
 from moa_graph.runs.stores import Store
 from moa_graph.spec.loading import dump_spec, parse_spec, spec_hash
 from moa_graph.spec.schema import MoASpec
@@ -22,6 +23,7 @@ from moa_graph.state import Proposal
 __all__ = [
     "FORMAT",
     "LONGEST_THREAD",
+    "SILENT_END",
     "Origin",
     "RunStatus",
     "ThreadRecord",
@@ -38,6 +40,9 @@ FORMAT = 1
 """The version of these records, and of what an export holds."""
 LONGEST_THREAD = 255
 """Characters; a database's index bounds the length of a key."""
+
+SILENT_END = "its process ended without a word"
+"""Why a turn stands as it does whose process was killed."""
 
 RunStatus = Literal["running", "interrupted", "answered", "failed"]
 
@@ -126,11 +131,8 @@ class ThreadRecord(_Plain):
         key = key_of(self.thread)
         await store.write(key, self.model_dump(mode="json") | {"thread": key})
 
-    def _untrusted(self, what: str) -> StoreError:
-        return StoreError(
-            f"thread {self.thread!r} cannot be trusted: {what}",
-            hint="Restore the store from a backup, or delete the thread.",
-        )
+    def _untrusted(self, reason: str) -> StoreError:
+        return untrusted(reason, f"thread {self.thread!r}")
 
 
 @lru_cache(maxsize=64)
@@ -143,16 +145,14 @@ async def read_record(store: Store, thread: str) -> ThreadRecord | None:
     data = await store.read(key_of(thread))
     if data is None:
         return None
+    place = f"{store.url}: the record of thread {thread!r}"
     try:
         record = ThreadRecord.model_validate(data)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise StoreError(
-            f"{store.url}: the record of thread {thread!r} cannot be trusted ({where or 'it is no record'})",
-            hint="Restore the store from a backup, or delete the thread.",
-        ) from error
+        raise untrusted(f"{where} is not what was written" if where else "it is no record", place) from error
     if record.thread != key_of(thread) or not record.turns:
-        raise StoreError(f"{store.url}: the record of thread {thread!r} is another thread's, or empty")
+        raise untrusted("it is another thread's, or empty", place)
     record.thread = thread
     return record
 

@@ -62,11 +62,11 @@ _TAGS = frozenset({"null", "bytes", "bytearray", "msgpack"})
 _KEY_SIZES = (16, 24, 32)
 
 
-def untrusted(reason: str) -> StoreError:
-    """Return the error for a row that was damaged, changed by somebody, or written by another program."""
+def untrusted(reason: str, what: str = "a row of the store") -> StoreError:
+    """Return the error for what was damaged, changed by somebody, or written by another program."""
     return StoreError(
-        f"a row of the store cannot be trusted: {reason}",
-        hint="Nothing of it was used. Restore the store from a copy, or start a new thread.",
+        f"{what} cannot be trusted: {reason}",
+        hint="Nothing of it was used. Restore the store from a copy, or delete the thread.",
     )
 
 

@@ -21,7 +21,7 @@ BUSY_PATIENCE = 1.0
 class Store(ABC):
     """Keep threads: their checkpoints, one record each, and the right to run them.
 
-    A `key` names a thread: text without NUL and lone surrogates, at most 1,100 bytes of UTF-8. Every method
+    A `key` names a thread: text without NUL and lone surrogates, at most 2,300 bytes of UTF-8. Every method
     raises StoreError when the store does not do its work for longer than a short trouble lasts, and when
     what it holds cannot be read.
     """
@@ -31,7 +31,7 @@ class Store(ABC):
 
     @abstractmethod
     def saver(self) -> BaseCheckpointSaver[str]:
-        """Return a checkpointer for one run."""
+        """Return a checkpointer for a run: one of its own, or the same for all where that is no slower."""
 
     @abstractmethod
     async def read(self, key: str) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from moa_graph.errors import StoreError
-from moa_graph.runs.records import RunStatus, key_of, read_record, thread_of
+from moa_graph.runs.records import SILENT_END, RunStatus, key_of, read_record, thread_of
 from moa_graph.runs.stores import Store
 
 __all__ = ["Summary", "summaries"]
@@ -46,7 +46,7 @@ async def _summary(store: Store, thread: str) -> Summary | None:
     turn = record.turn
     status, reason = turn.status, turn.reason
     if status == "running" and not await store.leased(key_of(thread)):
-        status, reason = "interrupted", "its process ended without a word"
+        status, reason = "interrupted", SILENT_END
     return Summary(
         thread=thread,
         status=status,

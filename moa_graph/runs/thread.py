@@ -207,6 +207,14 @@ class Thread:
                 failures.append(record)
         return failures
 
+    def check_unused(self) -> None:
+        """Raise ThreadError where checkpoints stand under the thread's id already."""
+        if self.checkpoint is not None:
+            raise ThreadError(
+                f"thread {self.record.thread!r} has checkpoints that moa_graph's threads did not write",
+                hint="Use another thread id; those checkpoints stay as they are.",
+            )
+
     def check_reply(self) -> None:
         """Raise ThreadError where going on from here would lose an answer that is committed already."""
         if self.reply is not None:

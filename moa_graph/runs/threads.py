@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
-from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     BaseMessage,
     MessageLikeRepresentation,
-    RemoveMessage,
     convert_to_messages,
-    messages_from_dict,
 )
 
 from moa_graph.errors import MoAError, StoreError, ThreadError
 from moa_graph.events import Emit
 from moa_graph.proposers.outcomes import clean
-from moa_graph.runs.asking import digest_of, new_turn
-from moa_graph.runs.commands import command
+from moa_graph.runs.asking import digest_of, new_turn, question_of
+from moa_graph.runs.commands import command, new_thread
 from moa_graph.runs.editing import approve, change_of, commit
 from moa_graph.runs.forking import fork_thread, free_name
 from moa_graph.runs.history import Checkpoint, find_checkpoint, history_of, prompt_of
@@ -28,7 +25,7 @@ from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.pinning import check_pin
 from moa_graph.runs.pursuit import pursue
 from moa_graph.runs.reading import read_export
-from moa_graph.runs.records import ThreadRecord, Turn, key_of, read_record, require_record, whoami
+from moa_graph.runs.records import SILENT_END, ThreadRecord, Turn, key_of, read_record, require_record, whoami
 from moa_graph.runs.run import Run, describe
 from moa_graph.runs.running import Running
 from moa_graph.runs.stores import Store, open_store
@@ -101,7 +98,7 @@ class Runs:
         """
         messages = _messages(question)
         turn = _cleaned(turn)
-        id_ = thread if thread is not None else f"t-{uuid4().hex[:12]}"
+        id_ = thread if thread is not None else new_thread()
 
         async def work(emit: Emit, tokens: bool) -> Run:
             async with self._store.lease(key_of(id_), wait=wait):
@@ -144,12 +141,14 @@ class Runs:
         return describe(await self._standing(thread))
 
     async def _standing(self, thread: str) -> Thread:
-        record = await require_record(self._store, thread)
-        loaded = await self._load(record)
-        running = record.turn.status == "running"
-        if not _settle(loaded) and running and not await self._store.leased(key_of(thread)):
-            record.turn.status, record.turn.reason = "interrupted", "its process ended without a word"
-        return loaded
+        loaded = await self._load(await require_record(self._store, thread))
+        if loaded.turn.status == "running" and await self._store.leased(key_of(thread)):
+            return loaded
+        return _ended(loaded)
+
+    async def _held(self, thread: str) -> Thread:
+        """Return a thread whose lease is held here, and which nobody runs."""
+        return _ended(await self._load(await self._record(thread)))
 
     async def history(self, thread: str) -> list[Checkpoint]:
         """Return what happened in a thread, checkpoint by checkpoint, the oldest first."""
@@ -182,15 +181,14 @@ class Runs:
         fork.
         """
         async with self._store.lease(key_of(thread)):
-            loaded = await self._load(await self._record(thread))
-            proposal = _cleaned(proposal)
+            loaded, proposal = await self._held(thread), _cleaned(proposal)
             what, change = change_of(loaded, proposal, text=text, drop=drop, add=add)
             return describe(await commit(loaded, what, {"proposals": {proposal: change}}, who or whoami()))
 
     async def approve(self, thread: str, *, who: str | None = None) -> Run:
         """Note that somebody looked at the proposals of the layer that ended last, and let them pass."""
         async with self._store.lease(key_of(thread)):
-            return describe(await approve(await self._load(await self._record(thread)), who or whoami()))
+            return describe(await approve(await self._held(thread), who or whoami()))
 
     async def fork(
         self,
@@ -238,7 +236,7 @@ class Runs:
         """
         return await export_thread(await self._standing(thread), texts=texts)
 
-    async def restore(self, content: bytes, *, to: str | None = None, file: str = "<export>") -> Run:
+    async def import_(self, content: bytes, *, to: str | None = None, file: str = "<export>") -> Run:
         """Make a thread of an export, under the id `to` or its own; call nothing.
 
         `content` are the lines as UTF-8. Raises MoAError with `file` and line for content that is no
@@ -295,7 +293,7 @@ class Runs:
             _check_beginning(thread)
         steps = _check_breakpoints(breakpoints, thread.steps)
         await thread.check_clock()
-        payload = None if thread.begun else {"messages": _question(thread)}
+        payload = None if thread.begun else {"messages": question_of(thread)}
         return await pursue(thread, payload, steps, emit, tokens=tokens)
 
     def _required_spec(self) -> MoASpec:
@@ -347,26 +345,13 @@ def _answered(turn: Turn) -> Turn:
     return turn
 
 
-def _question(thread: Thread) -> list[BaseMessage]:
-    """Return a turn's messages, after taking out the questions before it that were given up."""
-    given_up = {
-        id_ for turn in thread.record.turns[:-1] if turn.checkpoint is None for id_ in turn.message_ids
-    }
-    there = [str(message.id) for message in thread.values.get("messages") or []]
-    removed = [RemoveMessage(id=id_) for id_ in there if id_ in given_up]
-    return [*removed, *messages_from_dict(thread.turn.messages)]
-
-
 def _check_beginning(thread: Thread) -> None:
     """Raise ThreadError where a turn would begin on checkpoints that are not of the turns before it."""
     id_ = thread.record.thread
     if thread.record.origin is not None and len(thread.record.turns) == 1:
         raise ThreadError(f"fork {id_!r} was not completed", hint="Delete it and fork again.")
-    if thread.checkpoint is not None and "moa_turn" not in thread.metadata:
-        raise ThreadError(
-            f"thread {id_!r} has checkpoints that moa_graph's threads did not write",
-            hint="Use another thread id; those checkpoints stay as they are.",
-        )
+    if "moa_turn" not in thread.metadata:
+        thread.check_unused()
 
 
 def _settle(thread: Thread) -> bool:
@@ -376,6 +361,13 @@ def _settle(thread: Thread) -> bool:
         return False
     turn.status, turn.reason, turn.checkpoint, turn.messages = "answered", "", thread.checkpoint, []
     return True
+
+
+def _ended(thread: Thread) -> Thread:
+    """Return a thread that nobody runs with the status that its process had no time to note."""
+    if not _settle(thread) and thread.turn.status == "running":
+        thread.turn.status, thread.turn.reason = "interrupted", SILENT_END
+    return thread
 
 
 def _check_breakpoints(breakpoints: Breakpoints, steps: list[str]) -> list[str]:

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import BaseMessage, RemoveMessage, messages_from_dict, messages_to_dict
+from langchain_core.messages import BaseMessage, messages_from_dict, messages_to_dict
 from langgraph.graph import START
 
 from moa_graph.errors import MoAError, ThreadError
-from moa_graph.runs.asking import new_turn
+from moa_graph.runs.asking import new_turn, question_of
 from moa_graph.runs.history import threads_of
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.portable import Answer, Edit, Fork, Layer, Portable, PortableTurn, Question, Step
@@ -173,36 +173,25 @@ async def import_thread(store: Store, story: Portable, name: str, mixture: Mixtu
     origin = Origin(**header.origin.model_dump()) if header.origin else None
     record = ThreadRecord.new(name, story.spec, origin)
     record.created = header.created
+    ours = False
     try:
         for part in story.turns:
             turn = new_turn(part.asked.turn, part.asked.messages)
             turn.began, turn.status, turn.reason = part.asked.began, "interrupted", _INCOMPLETE
             record.turns.append(turn)
             thread = await Thread.load(store, record, mixture)
-            if len(record.turns) == 1:
-                _check_unused(thread)
+            if not ours:
+                thread.check_unused()
+            ours = True
             await record.save(store)
             await _replay(thread, part)
             await record.save(store)
-    except _Strange as error:
-        raise ThreadError(error.message, hint=error.hint) from None
     except BaseException:
-        with suppress(Exception):
-            await asyncio.shield(store.remove(key_of(name)))
+        if ours:  # what was there before is not taken away
+            with suppress(Exception):
+                await asyncio.shield(store.remove(key_of(name)))
         raise
     return await Thread.load(store, record, mixture)
-
-
-class _Strange(ThreadError):
-    """Keep apart what was there before: it is not taken away."""
-
-
-def _check_unused(thread: Thread) -> None:
-    if thread.checkpoint is not None:
-        raise _Strange(
-            f"{thread.record.thread!r} has checkpoints that no thread here has written",
-            hint="Import it under another id (`--as`); those checkpoints stay as they are.",
-        )
 
 
 async def _replay(thread: Thread, part: PortableTurn) -> None:
@@ -241,10 +230,10 @@ def _update(thread: Thread, step: Step) -> tuple[str, dict[str, Any]]:
         state["nonce"] = event.nonce
     match event:
         case Question():
-            return START, state | {"messages": [*_given_up(thread), *_asked(thread)]}
+            return START, state | {"messages": question_of(thread)}
         case Fork():
             node = event.after or START
-            state["messages"] = [*event.conversation, *_asked(thread)]
+            state["messages"] = [*event.conversation, *messages_from_dict(turn.messages)]
             if event.proposals:
                 state["proposals"] = _by_id(event.proposals)
             if event.answer is not None:
@@ -259,18 +248,6 @@ def _update(thread: Thread, step: Step) -> tuple[str, dict[str, Any]]:
             return thread.ended_steps[-1], state | {"proposals": _by_id(event.proposals)}
         case Answer():
             return AGGREGATOR, state | {"messages": [event.message], "status": "answered"}
-
-
-def _asked(thread: Thread) -> list[BaseMessage]:
-    return messages_from_dict(thread.turn.messages)
-
-
-def _given_up(thread: Thread) -> list[RemoveMessage]:
-    given_up = {
-        id_ for turn in thread.record.turns[:-1] if turn.checkpoint is None for id_ in turn.message_ids
-    }
-    there = [str(message.id) for message in thread.values.get("messages") or []]
-    return [RemoveMessage(id=id_) for id_ in there if id_ in given_up]
 
 
 def _by_id(proposals: Sequence[Proposal]) -> dict[str, Proposal]:

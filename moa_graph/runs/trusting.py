@@ -11,7 +11,7 @@ from langgraph.errors import InvalidUpdateError
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from moa_graph.errors import StoreError
+from moa_graph.runs.serializer import untrusted
 from moa_graph.state import Kept, Proposal
 from moa_graph.usage import Usage
 
@@ -68,11 +68,11 @@ def trusting(place: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise _untrusted(place, f"{where.removeprefix('proposals.')} is not what a run writes") from error
+        raise untrusted(f"{where.removeprefix('proposals.')} is not what a run writes", place) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _untrusted(place, f"its state cannot be read ({type(error).__name__})") from error
+        raise untrusted(f"its state cannot be read ({type(error).__name__})", place) from error
     except (InvalidUpdateError, NotImplementedError, RecursionError) as error:
-        raise _untrusted(place, f"its state cannot be read ({type(error).__name__})") from error
+        raise untrusted(f"its state cannot be read ({type(error).__name__})", place) from error
 
 
 def check_state(values: Mapping[str, Any], ended: Iterable[str], *, answered: bool) -> None:
@@ -133,9 +133,3 @@ def is_answer(value: Any) -> bool:
 def is_proposal(value: Any) -> bool:
     """Tell whether a task's result is a proposal; there are answers, too."""
     return isinstance(value, dict) and value.keys() >= {"id", "layer", "proposer", "status", "text"}
-
-
-def _untrusted(place: str, what: str) -> StoreError:
-    return StoreError(
-        f"{place} cannot be trusted: {what}", hint="Restore the store from a backup, or delete the thread."
-    )

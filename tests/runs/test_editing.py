@@ -234,3 +234,14 @@ async def test_an_answer_that_is_committed_but_not_written_down_is_not_put_at_ri
     with pytest.raises(ThreadError, match="is made, and only has to be written down"):
         await runs.fork("t")
     assert (await runs.fork("t", before="refine")).next_layer == "refine"
+
+
+async def test_a_thread_whose_process_died_is_edited_as_an_interrupted_one(store: Store) -> None:
+    cast = Cast(TWO)
+    runs = await stopped(store, cast)
+    record = await runs.record("t")
+    record.turn.status, record.turn.reason = "running", ""
+    await record.save(store)
+    run = await runs.edit("t", "draft/a", drop=True)
+    assert (run.status, run.reason) == ("interrupted", "its process ended without a word")
+    assert (await runs.approve("t")).status == "interrupted"

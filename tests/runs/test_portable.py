@@ -76,7 +76,7 @@ async def runs() -> AsyncIterator[Runs]:
 async def copy(runs: Runs, thread: str = "t", *, to: str = "copy") -> Lines:
     """Export and import a thread, and check that the copy is told by the same lines; return them."""
     lines = await runs.export(thread)
-    await runs.restore(pack(lines), to=to)
+    await runs.import_(pack(lines), to=to)
     again = await runs.export(to)
     assert again[0] == lines[0] | {"thread": to}
     assert again[1:] == lines[1:]
@@ -250,7 +250,7 @@ async def test_a_turn_that_never_began_begins_in_the_copy() -> None:
         content = pack([line for line in lines if line["type"] != "question"][:-1])
         content += dump_line({"type": "end", "lines": content.count(b"\n")}).encode()
     async with Runs.open("memory:", models=models) as runs:
-        assert (await runs.restore(content)).checkpoint is None
+        assert (await runs.import_(content)).checkpoint is None
         assert (await runs.resume("t")).status == "answered"
 
 
@@ -288,11 +288,11 @@ async def test_an_id_that_is_taken_is_refused_and_left_alone(runs: Runs) -> None
     await runs.start("why?", thread="t")
     content = pack(await runs.export("t"))
     with pytest.raises(ThreadError, match="already"):
-        await runs.restore(content)
+        await runs.import_(content)
     store: Any = runs._store
     async with store.lease("other"):
         with pytest.raises(ThreadBusy):
-            await runs.restore(content, to="other")
+            await runs.import_(content, to="other")
     assert (await runs.status("t")).status == "answered"
     assert [summary.thread for summary in await runs.threads()] == ["t"]
 
@@ -302,8 +302,8 @@ async def test_checkpoints_of_somebody_else_are_refused_and_stay(runs: Runs) -> 
     content = pack(await runs.export("t"))
     store: Any = runs._store
     del store._records["t"]
-    with pytest.raises(ThreadError, match="no thread here has written"):
-        await runs.restore(content)
+    with pytest.raises(ThreadError, match="threads did not write"):
+        await runs.import_(content)
     assert await store.saver().aget_tuple({"configurable": {"thread_id": "t"}})
     assert await runs.threads() == []
 
@@ -324,7 +324,7 @@ async def test_an_import_that_fails_leaves_nothing(runs: Runs, monkeypatch: pyte
     monkeypatch.setattr(saver, "aput", fail_once)
     monkeypatch.setattr(type(saver), "aput", lambda _, *arguments: fail_once(*arguments))
     with pytest.raises(StoreError, match="full"):
-        await runs.restore(content, to="copy")
+        await runs.import_(content, to="copy")
     assert [summary.thread for summary in await runs.threads()] == ["t"]
     assert await saver.aget_tuple({"configurable": {"thread_id": "copy"}}) is None
 
@@ -355,7 +355,7 @@ async def test_keys_are_nowhere_in_an_export(monkeypatch: pytest.MonkeyPatch) ->
         for secret in (CANARY, "hidden-in", "sk-live", "sk-proj", "abcdef1234567890"):
             assert secret not in content
         assert "x?" in content
-        await runs.restore(content.encode(), to="copy")
+        await runs.import_(content.encode(), to="copy")
         assert pack((await runs.export("copy"))[1:]).decode() == content.partition("\n")[2]
 
 
@@ -374,7 +374,7 @@ async def test_names_of_hosts_and_stores_are_nowhere_in_an_export(
         assert str(tmp_path) not in content
         assert "on this-host, this-host:80, [store] and [store]; athenaeum" in content
         assert "http://this-host:8000/v1" in lines[0]["spec"]
-        await runs.restore(content.encode(), to="copy")
+        await runs.import_(content.encode(), to="copy")
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ async def test_a_spec_that_holds_a_key_is_exported_but_not_imported(
     content = pack(await runs.export("t"))
     assert b"aggregator:" not in content
     with pytest.raises(MoAError, match="spec cannot be read"):
-        await runs.restore(content, to="copy")
+        await runs.import_(content, to="copy")
 
 
 async def test_without_texts_lengths_are_left() -> None:
@@ -430,7 +430,7 @@ async def test_without_texts_lengths_are_left() -> None:
         assert lines[3]["proposals"][0]["text"] == 4
         assert next(line for line in lines if line["type"] == "answer")["message"]["data"]["content"] == 13
         with pytest.raises(MoAError, match="<export>:1: this was exported without its texts"):
-            await runs.restore(content, to="copy")
+            await runs.import_(content, to="copy")
 
 
 def test_a_line_is_safe_on_a_terminal() -> None:
@@ -567,7 +567,7 @@ async def test_a_fault_is_told_with_its_line_and_nothing_is_written(runs: Runs, 
     lines = json.loads(json.dumps(await runs.export("t")))
     change(lines)
     with pytest.raises(MoAError) as caught:
-        await runs.restore(pack(lines), to="copy", file="some.jsonl")
+        await runs.import_(pack(lines), to="copy", file="some.jsonl")
     assert f"some.jsonl:{line}: " in caught.value.message
     assert words in caught.value.message
     assert caught.value.hint
@@ -599,7 +599,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 async def test_hostile_content_is_refused(runs: Runs, name: str) -> None:
     content, words = HOSTILE[name]
     with pytest.raises(MoAError) as caught:
-        await runs.restore(content, file="x")
+        await runs.import_(content, file="x")
     assert words in caught.value.message
     assert len(caught.value.message) < 300
     assert await runs.threads() == []
@@ -628,7 +628,7 @@ async def test_a_fault_of_a_fork_is_told(runs: Runs, name: str) -> None:
     lines = json.loads(json.dumps(await runs.export("f")))
     change(lines)
     with pytest.raises(MoAError, match=f"^<export>:3: .*{words}"):
-        await runs.restore(pack(lines), to="copy")
+        await runs.import_(pack(lines), to="copy")
 
 
 async def test_a_finished_proposal_stands_there_once() -> None:
@@ -638,7 +638,7 @@ async def test_a_finished_proposal_stands_there_once() -> None:
             await runs.start("why?", thread="t")
         lines = await runs.export("t")
         with pytest.raises(MoAError, match="stands there twice"):
-            await runs.restore(pack([*lines[:5], lines[4], *lines[5:]]), to="copy")
+            await runs.import_(pack([*lines[:5], lines[4], *lines[5:]]), to="copy")
 
 
 async def test_what_a_later_version_adds_is_passed_over(runs: Runs) -> None:
@@ -647,7 +647,7 @@ async def test_what_a_later_version_adds_is_passed_over(runs: Runs) -> None:
     newer = [line | {"novelty": [1]} for line in lines]
     newer.insert(4, {"type": "thought", "text": "hm"})
     newer[-1]["lines"] += 1
-    await runs.restore(pack(newer), to="copy")
+    await runs.import_(pack(newer), to="copy")
     await same(runs)
 
 
@@ -660,7 +660,7 @@ async def test_truncated_and_garbled_files_never_make_half_a_thread(place: float
         cut = int(place * (len(content) - 2))
         garbled = content[:cut] + (noise + content[cut + 1 :] if noise else b"")
         try:
-            await runs.restore(garbled, to="copy")
+            await runs.import_(garbled, to="copy")
         except MoAError:
             assert [summary.thread for summary in await runs.threads()] == ["t"]
         else:

@@ -23,6 +23,7 @@ from moa_graph.runs.guard import Guard, GuardedSaver
 from moa_graph.runs.postgres.leases import Leases
 from moa_graph.runs.postgres.pool import Pool
 from moa_graph.runs.postgres.server import Connection, Server, ServerGuard
+from moa_graph.runs.serializer import untrusted
 from moa_graph.runs.stores import Store
 
 __all__ = ["opened"]
@@ -127,7 +128,7 @@ class _PostgresStore(Store):
             return None
         record = self._serializer.loads_typed((rows[0]["type"], bytes(rows[0]["record"])))
         if not isinstance(record, dict):
-            raise StoreError(f"{self.url}: the record of thread {key!r} cannot be trusted")
+            raise untrusted("it has not the shape of a record")
         return record
 
     async def write(self, key: str, record: dict[str, Any]) -> None:
