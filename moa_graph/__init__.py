@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moa_graph.chat_model import MoAChatModel
     from moa_graph.errors import (
         AggregatorFailed,
         BudgetExceeded,
@@ -40,6 +41,7 @@ _HOME = {
     "DeadlineExceeded": "errors",
     "Failure": "state",
     "Fault": "errors",
+    "MoAChatModel": "chat_model",
     "MoAError": "errors",
     "MoASpec": "spec.schema",
     "MoAState": "state",
@@ -68,6 +70,7 @@ __all__ = [
     "DeadlineExceeded",
     "Failure",
     "Fault",
+    "MoAChatModel",
     "MoAError",
     "MoASpec",
     "MoAState",

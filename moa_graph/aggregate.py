@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from typing_extensions import TypedDict
 
+from moa_graph.advising import Carried
 from moa_graph.errors import AggregatorFailed
 from moa_graph.execution import Execution, enter, totals
-from moa_graph.models.pool import ModelPool
 from moa_graph.node import Dispatch, Node
 from moa_graph.proposers import NoProposal, Request
-from moa_graph.proposers.call import ModelCaller
-from moa_graph.spec.schema import LayerSpec, MoASpec
+from moa_graph.proposers.call import Caller
+from moa_graph.resources import Resources
+from moa_graph.spec.schema import LayerSpec
 from moa_graph.state import MoAState, Proposal
+from moa_graph.terms import going_on
 
 __all__ = ["AggregatorNode"]
 
@@ -25,9 +28,13 @@ _FINAL: frozenset[str] = frozenset({"budget", "deadline"})
 
 
 class _Answer(TypedDict):
-    """Hold an answer as LangGraph keeps it until its node ends: the records, and the message's marks."""
+    """Hold an answer as LangGraph keeps it until its node ends: the records, and what the message bears.
+
+    `calls` are tools that the aggregator calls, as `AIMessage` has them.
+    """
 
     proposal: Proposal
+    calls: dict[str, Any]
     failures: list[Proposal]
     message_id: str | None
     metadata: dict[str, Any]
@@ -49,16 +56,20 @@ class AggregatorNode(Node):
 
     name = "aggregator"
 
-    def __init__(self, spec: MoASpec, callers: list[ModelCaller], pool: ModelPool) -> None:
-        self.spec = spec
+    def __init__(self, resources: Resources, callers: list[Caller]) -> None:
+        spec = resources.spec
+        self.resources = resources
         self.previous: LayerSpec | None = spec.layers[-1] if spec.layers else None
+        self.begins = self.previous is None and not spec.retrieve
         self.callers = callers
-        self.pool = pool
 
     async def run(self, state: MoAState, dispatch: Dispatch[_Answer]) -> dict[str, Any]:
         """Return the answer as an update of the state."""
-        execution = await enter(self.spec, self.pool, state, first=self.previous is None)
-        references = execution.references(self.previous)
+        turn = going_on(self.resources.spec, state.get("messages") or [])
+        execution = await enter(self.resources, state, first=self.begins or turn is not None)
+        if turn is not None:
+            execution = _continued(execution, turn)
+        references = turn["references"] if turn else execution.references(self.previous)
         if self.previous is not None and not references:
             message = f"aggregator: layer {self.previous.name} left no proposal to synthesize"
             raise execution.failed(AggregatorFailed, message, [])
@@ -70,7 +81,7 @@ class AggregatorNode(Node):
             tried = ", ".join(record["proposer"] for record in none.failures)
             message = f"no answer from the aggregator (tried {tried})"
             raise execution.failed(AggregatorFailed, message, none.failures) from None
-        return self._answered(execution, answer)
+        return self._answered(execution, request, answer)
 
     async def _first_answer(self, request: Request) -> _Answer:
         """Return the first answer that comes; raise _NoAnswer if none does."""
@@ -85,9 +96,11 @@ class AggregatorNode(Node):
                 )
                 if none.proposal["failure"] and none.proposal["failure"]["kind"] in _FINAL:
                     break
+                if request.relay is not None and request.relay.began:
+                    break  # somebody has read the beginning of an answer; another one would contradict it
         raise _NoAnswer(failures)
 
-    def _answered(self, execution: Execution, answer: _Answer) -> dict[str, Any]:
+    def _answered(self, execution: Execution, request: Request, answer: _Answer) -> dict[str, Any]:
         proposal, failures, slot = answer["proposal"], answer["failures"], answer["proposal"]["proposer"]
         records = [*execution.proposals.values(), *failures, proposal]
         summary = _summary(execution, records, slot) | {
@@ -95,6 +108,12 @@ class AggregatorNode(Node):
             "aggregator": {key: value for key, value in proposal.items() if key not in {"text", "reasoning"}},
             "failed_aggregators": failures,
         }
+        if answer["calls"]["tool_calls"]:
+            summary["turn"] = Carried(
+                nonce=execution.nonce,
+                references=list(request.references),
+                passages=list(request.passages),
+            )
         execution.emit(
             {
                 "type": "call.finished",
@@ -118,15 +137,25 @@ class AggregatorNode(Node):
         return execution.update({}) | {"messages": [_message(answer, summary)], "status": "answered"}
 
 
-async def _ask(caller: ModelCaller, request: Request, failures: list[Proposal]) -> _Answer:
+def _continued(execution: Execution, turn: Carried) -> Execution:
+    """Return the execution of an aggregator that goes on alone: it sees what it saw before it called tools.
+
+    What the state holds of the turn is left as it is.
+    """
+    state: MoAState = {**execution.state, "passages": turn["passages"]}
+    return replace(execution, nonce=turn["nonce"], state=state, first=False)
+
+
+async def _ask(caller: Caller, request: Request, failures: list[Proposal]) -> _Answer:
     reply = await caller.call(request)
     kept = ("model_name", "model_provider", "finish_reason")
-    marks = reply.message.response_metadata
+    message = reply.message
     return {
         "proposal": reply.proposal,
+        "calls": {"tool_calls": message.tool_calls, "invalid_tool_calls": message.invalid_tool_calls},
         "failures": failures,
-        "message_id": reply.message.id,
-        "metadata": {key: marks[key] for key in kept if key in marks},
+        "message_id": message.id,
+        "metadata": {key: value for key, value in message.response_metadata.items() if key in kept},
     }
 
 
@@ -160,6 +189,7 @@ def _message(answer: _Answer, summary: dict[str, Any]) -> AIMessage:
     return AIMessage(
         content=answer["proposal"]["text"],
         id=answer["message_id"],
+        **answer["calls"],
         additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
         response_metadata={**answer["metadata"], "moa": summary},
         usage_metadata={

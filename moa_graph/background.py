@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["run"]
+__all__ = ["iterate", "run"]
 
 T = TypeVar("T")
 
@@ -59,3 +59,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def iterate(items: AsyncIterator[T]) -> Iterator[T]:
+    """Yield what an async iterator yields on the background loop; closing this one closes it, too."""
+
+    async def following() -> tuple[T] | None:
+        async for item in items:
+            return (item,)
+        return None
+
+    try:
+        while (item := run(following())) is not None:
+            yield item[0]
+    finally:
+        if isinstance(items, AsyncGenerator):
+            run(items.aclose())

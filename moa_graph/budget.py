@@ -5,15 +5,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from moa_graph.spec.schema import LimitsSpec
+from moa_graph.usage import Usage
 
-__all__ = ["Budget", "BudgetSpent"]
+__all__ = ["Account", "Budget", "BudgetSpent"]
 
 
 class BudgetSpent(Exception):
     """Refuse a request that would break a limit."""
+
+
+class Account(Protocol):
+    """Pay for the requests of a run inside another run."""
+
+    def reserve(self, dollars: float) -> None:
+        """Book one request of at most `dollars`; raise BudgetSpent if a limit would be broken."""
+        ...
+
+    def settle(self, reserved: float, actual: float) -> None:
+        """Replace a reservation by what the request really cost."""
+        ...
+
+    def note(self, usage: Usage, cost: float | None) -> None:
+        """Take down what a request took."""
+        ...
 
 
 class Budget:
@@ -24,9 +41,18 @@ class Budget:
     request that was cut off in mid-answer keeps its whole reservation.
     """
 
-    def __init__(self, limits: LimitsSpec, paid: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Start the clock; `paid` are records of calls that an earlier process of this run made."""
+    def __init__(
+        self,
+        limits: LimitsSpec,
+        paid: Iterable[Mapping[str, Any]] = (),
+        account: Account | None = None,
+    ) -> None:
+        """Start the clock; `paid` are records of calls that an earlier process of this run made.
+
+        A run inside another one is bound by its own limits and pays from the `account` of the outer one.
+        """
         self.limits = limits
+        self.account = account
         self.started = time.monotonic()
         self.deadline = self.started + limits.deadline
         self.calls = 0
@@ -62,9 +88,18 @@ class Budget:
                 f"the next request may cost ${dollars:.6f}, and ${self.committed:.6f} of "
                 f"limits.max_cost = ${limits.max_cost:g} are spent or reserved"
             )
+        if self.account is not None:
+            self.account.reserve(dollars)
         self.calls += 1
         self.committed += dollars
 
     def settle(self, reserved: float, actual: float) -> None:
         """Replace a reservation by what the request really cost."""
         self.committed += actual - reserved
+        if self.account is not None:
+            self.account.settle(reserved, actual)
+
+    def note(self, usage: Usage, cost: float | None) -> None:
+        """Tell the outer run, if there is one, what a request took."""
+        if self.account is not None:
+            self.account.note(usage, cost)

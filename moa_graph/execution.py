@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from langgraph.config import get_config, get_stream_writer
+from langgraph.config import get_stream_writer
 from typing_extensions import TypedDict
 
 from moa_graph.budget import Budget
@@ -20,21 +20,17 @@ from moa_graph.errors import (
     QuorumNotMet,
     RunError,
 )
-from moa_graph.events import Emit
-from moa_graph.models.pool import ModelPool
+from moa_graph.events import Emit, Event
+from moa_graph.passages import Passage
 from moa_graph.prompts import new_nonce
 from moa_graph.proposers import Request
+from moa_graph.resources import Resources
 from moa_graph.spec.schema import LayerSpec, MoASpec
 from moa_graph.state import MoAState, Proposal, Reference, references_from
+from moa_graph.terms import Terms, given_terms
 from moa_graph.usage import Usage, add_usage, total_cost
 
-__all__ = ["PAID", "Execution", "enter", "totals"]
-
-PAID = "moa_paid"
-"""The key of `config["configurable"]` for the records of calls of this turn that failed earlier.
-
-They gave nothing, but count against the limits and in the sums.
-"""
+__all__ = ["Execution", "enter", "totals"]
 
 _HINTS: dict[type[RunError], str] = {
     QuorumNotMet: "Mend what failed, or lower the layer's quorum, and run again.",
@@ -46,7 +42,10 @@ _HINTS: dict[type[RunError], str] = {
 
 @dataclass(frozen=True)
 class Execution:
-    """Hold what a node needs of the run that it is part of."""
+    """Hold what a node needs of the run that it is part of.
+
+    `first` tells that a turn begins with this node.
+    """
 
     spec: MoASpec
     state: MoAState
@@ -55,7 +54,17 @@ class Execution:
     budget: Budget
     emit: Emit
     first: bool
-    paid: Sequence[Proposal]
+    terms: Terms = field(default_factory=Terms)
+
+    @property
+    def paid(self) -> Sequence[Proposal]:
+        """Return the records of calls of this turn that failed earlier."""
+        return self.terms.get("paid") or []
+
+    @property
+    def passages(self) -> list[Passage]:
+        """Return the passages that everybody sees."""
+        return self.state.get("passages") or []
 
     def references(self, previous: LayerSpec | None) -> list[Reference]:
         """Return what the layer before has to offer: its ok proposals in spec order, added ones last."""
@@ -85,6 +94,9 @@ class Execution:
             emit=self.emit,
             deadline=deadline if seconds is None else min(deadline, time.monotonic() + seconds),
             stop=asyncio.get_running_loop().create_future(),
+            passages=self.passages,
+            acting=self.terms.get("acting") or {},
+            relay=self.terms.get("relay"),
         )
 
     def update(self, records: dict[str, Proposal]) -> dict[str, Any]:
@@ -155,24 +167,28 @@ def _with_reasons(message: str, records: Sequence[Proposal]) -> str:
     return "\n  ".join([message, *reasons])
 
 
-async def enter(spec: MoASpec, pool: ModelPool, state: MoAState, *, first: bool) -> Execution:
+async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execution:
     """Join the run, or begin it: the first node to run in this process loads the models and starts the clock.
 
-    Raises ModelNotReady before any call when a slot cannot be used, MoAError when there is no message.
+    Raises ModelNotReady before any call when something is not there, MoAError when there is no message.
     """
+    spec, terms = resources.spec, given_terms()
     if not state.get("messages"):
         raise MoAError(
             "there is nothing to answer", hint='Give at least one message: {"messages": [("user", "…")]}.'
         )
-    emit = get_stream_writer()
+    inside = terms.get("inside")
+    emit: Emit = get_stream_writer() if inside is None else _keep_silent
     # A new turn of a conversation starts with no proposals, and pays for itself alone.
     proposals = {} if first else dict(state.get("proposals") or {})
-    paid = get_config().get("configurable", {}).get(PAID) or []
     budget: Budget | None = state.get("budget")
     if budget is None:
-        if not pool.loaded:
-            await asyncio.to_thread(pool.load)  # importing a provider takes a second
-        budget = Budget(spec.limits, paid=[*proposals.values(), *paid])
+        if not resources.loaded:
+            await asyncio.to_thread(resources.load)  # importing a provider takes a second
+        paid = [*proposals.values(), *(terms.get("paid") or [])]
+        budget = Budget(spec.limits, paid, inside["account"] if inside else None)
+        if inside:
+            budget.deadline = min(budget.deadline, inside["deadline"])
         emit(
             {
                 "type": "run.started",
@@ -183,4 +199,8 @@ async def enter(spec: MoASpec, pool: ModelPool, state: MoAState, *, first: bool)
             }
         )
     nonce = new_nonce() if first else state.get("nonce") or new_nonce()
-    return Execution(spec, state, proposals, nonce, budget, emit, first, paid)
+    return Execution(spec, state, proposals, nonce, budget, emit, first, terms)
+
+
+def _keep_silent(event: Event) -> None:
+    """Tell nobody: what happens inside a call of another run is that call's business."""

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 
 from moa_graph.aggregate import AggregatorNode
+from moa_graph.compiled import CompiledMoA
 from moa_graph.layer import LayerNode
-from moa_graph.models.pool import ModelPool
 from moa_graph.proposers.resolve import aggregator_callers, proposers_of
+from moa_graph.resources import Registered, Resources
 from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.writing import spec_hash
 from moa_graph.state import MoAInput, MoAOutput, MoAState
+from moa_graph.terms import going_on
 
 __all__ = ["MoAGraph", "build_graph"]
 
@@ -28,7 +35,7 @@ class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
         super().__init__(MoAState, input_schema=MoAInput, output_schema=MoAOutput)
         self.spec = spec
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[MoAState, None, MoAInput, MoAOutput]:
+    def compile(self, *args: Any, **kwargs: Any) -> CompiledMoA:
         """Compile as StateGraph does.
 
         `invoke` runs a layer's tasks in LangGraph's threads, by default 4 more than there are cores: a
@@ -36,24 +43,88 @@ class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
         """
         kwargs.setdefault("name", self.spec.name)
         width = max((layer.width for layer in self.spec.layers), default=1)
-        return super().compile(*args, **kwargs).with_config(max_concurrency=width + _THREAD_HEADROOM)
+        compiled = CompiledMoA(spec=self.spec, **vars(super().compile(*args, **kwargs)))
+        return compiled.with_config(
+            max_concurrency=width + _THREAD_HEADROOM, metadata=_trace_metadata(self.spec, width)
+        )
 
 
-def build_graph(spec: MoASpec, *, models: Mapping[str, BaseChatModel] | None = None) -> MoAGraph:
+def _trace_metadata(spec: MoASpec, width: int) -> dict[str, Any]:
+    """Return what a run says of itself in traces; docs/tracing.md explains each key.
+
+    LangGraph copies the texts and numbers into every checkpoint, so they are few and short.
+    """
+    return {
+        "moa_name": spec.name,
+        "moa_spec": spec_hash(spec),  # as threads mark their checkpoints
+        "moa_depth": len(spec.layers) + 1,
+        "moa_width": width,
+        "lc_versions": _versions(),
+    }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    try:
+        return {"moa-graph": version("moa-graph")}
+    except PackageNotFoundError:  # a copy that was never installed
+        return {}
+
+
+def build_graph(
+    spec: MoASpec,
+    *,
+    models: Mapping[str, BaseChatModel] | None = None,
+    retrievers: Mapping[str, BaseRetriever] | None = None,
+    tools: Mapping[str, BaseTool] | None = None,
+    runnables: Mapping[str, Runnable[Any, Any]] | None = None,
+) -> MoAGraph:
     """Build the graph of a spec, uncompiled; compile it with a checkpointer to keep threads.
 
-    `models` are chat models of the host program: one registered under a slot's name takes that
-    slot's place, and slots `host:NAME` refer to the others. The other models are made when a run
-    starts; ModelNotReady is raised then, before any call, if one cannot be.
+    The mappings hold objects of the host program, to which a spec refers by name. `models`: one registered
+    under a slot's name takes that slot's place, and slots `host:NAME` refer to the others. `retrievers`:
+    likewise. `tools` are for proposers that are agents, `runnables` (agents and compiled graphs among them)
+    are proposers themselves. What a spec names is made and looked up when a run starts; ModelNotReady is
+    raised then, before any call, if something is missing.
     """
-    pool = ModelPool(spec, models)
+    registered = Registered(models or {}, retrievers or {}, tools or {}, runnables or {})
+    return _build(Resources(spec, registered))
+
+
+def _build(resources: Resources) -> MoAGraph:
+    spec = resources.spec
     graph = MoAGraph(spec)
-    previous = START
-    for index, layer in enumerate(spec.layers):
-        graph.add_node(layer.name, LayerNode(spec, index, proposers_of(spec, layer, pool), pool))
-        graph.add_edge(previous, layer.name)
-        previous = layer.name
-    graph.add_node("aggregator", AggregatorNode(spec, aggregator_callers(spec, pool), pool))
-    graph.add_edge(previous, "aggregator")
-    graph.add_edge("aggregator", END)
+    callers = aggregator_callers(resources)
+    names = [*(layer.name for layer in spec.layers), "aggregator"]
+    nodes = [
+        *(
+            LayerNode(resources, index, proposers_of(resources, layer, _nested))
+            for index, layer in enumerate(spec.layers)
+        ),
+        AggregatorNode(resources, callers),
+    ]
+    for name, node in zip(names, nodes, strict=True):
+        graph.add_node(name, node)
+    for name, following in zip(names, [*names[1:], END], strict=True):
+        graph.add_edge(name, following)
+    _add_entry(graph, spec, names[0])
     return graph
+
+
+def _nested(spec: MoASpec, resources: Resources) -> Runnable[Any, Any]:
+    """Return the compiled graph of a spec inside another one, with what the host registered."""
+    inner = Resources(spec, resources.registered)
+    resources.nested.append(inner)
+    return _build(inner).compile(checkpointer=False)
+
+
+def _add_entry(graph: MoAGraph, spec: MoASpec, first: str) -> None:
+    """Lead to the first step, or past all layers when the aggregator goes on after tools it had called."""
+    if not spec.layers:
+        graph.add_edge(START, first)
+        return
+
+    def enter(state: MoAState) -> str:
+        return "aggregator" if going_on(spec, state.get("messages") or []) else first
+
+    graph.add_conditional_edges(START, enter, [first, "aggregator"])

@@ -11,10 +11,10 @@ from typing import Any
 
 from moa_graph.errors import QuorumNotMet
 from moa_graph.execution import Execution, enter
-from moa_graph.models.pool import ModelPool
 from moa_graph.node import Dispatch, Node
 from moa_graph.proposers import NoProposal, Proposer, Request
-from moa_graph.spec.schema import LayerSpec, MoASpec
+from moa_graph.resources import Resources
+from moa_graph.spec.schema import LayerSpec
 from moa_graph.state import MoAState, Proposal, references_from
 
 __all__ = ["LayerNode"]
@@ -27,17 +27,18 @@ class LayerNode(Node):
     wrote is in the error, and with a checkpointer in the thread.
     """
 
-    def __init__(self, spec: MoASpec, index: int, proposers: Sequence[Proposer], pool: ModelPool) -> None:
-        self.spec = spec
+    def __init__(self, resources: Resources, index: int, proposers: Sequence[Proposer]) -> None:
+        spec = resources.spec
+        self.resources = resources
         self.layer = spec.layers[index]
         self.previous: LayerSpec | None = spec.layers[index - 1] if index else None
+        self.begins = self.previous is None and not spec.retrieve
         self.proposers = proposers
-        self.pool = pool
         self.name = self.layer.name
 
     async def run(self, state: MoAState, dispatch: Dispatch[Proposal]) -> dict[str, Any]:
         """Return the layer's proposals as an update of the state."""
-        execution = await enter(self.spec, self.pool, state, first=self.previous is None)
+        execution = await enter(self.resources, state, first=self.begins)
         references = execution.references(self.previous)
         if self.previous is not None and not references:
             raise execution.failed(

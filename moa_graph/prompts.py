@@ -1,17 +1,21 @@
-"""Aggregate-and-Synthesize: how earlier proposals enter a prompt, and how they are found there again."""
+"""What a call is sent: Aggregate-and-Synthesize, and all else that one call sees."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from moa_graph.advising import ADVISE, plain
+from moa_graph.passages import Passage, with_passages
 from moa_graph.state import Reference
+from moa_graph.text import break_mark, mend_mark
 
-__all__ = ["AGGREGATE_AND_SYNTHESIZE", "compose", "new_nonce", "split_references"]
+__all__ = ["AGGREGATE_AND_SYNTHESIZE", "View", "compose", "new_nonce", "split_references"]
 
 AGGREGATE_AND_SYNTHESIZE = (
     "You have been provided with a set of responses from various open-source models to the latest user "
@@ -49,8 +53,9 @@ def compose(
     `system` (a proposer's own instruction) is added to the system message. References are numbered
     from 1 without gaps. `placement="system"` is the paper's protocol (arXiv 2406.04692, Table 1);
     `placement="user"` leaves the system message alone and puts the references, between delimiters that
-    bear `nonce` (by default a new one), into the last user message, or into a new one when the last turn
-    is not the user's.
+    bear `nonce` (by default a new one), into the user message that is being answered: the last one, also
+    when calls and results of tools follow it, so that the beginning of the prompt stays the same from step
+    to step; a new one where the last turn is not the user's.
     """
     prompt = list(messages)
     if system:
@@ -64,22 +69,47 @@ def compose(
     return _extend_user(prompt, _tail_block(texts, nonce or new_nonce()))
 
 
+@dataclass(frozen=True)
+class View:
+    """Say what one call sees, beside the conversation, and how it is put to it.
+
+    With `cite` passages are to be cited by their ids; with `advise` tools are talked about in plain text.
+    """
+
+    references: Sequence[Reference] = ()
+    passages: Sequence[Passage] = ()
+    placement: Literal["system", "user"] = "system"
+    system: str | None = None
+    cite: bool = False
+    advise: bool = False
+
+    @property
+    def key(self) -> Hashable:
+        """Return what tells this view apart from others on the same conversation."""
+        references = tuple(reference["id"] for reference in self.references)
+        passages = tuple(passage["id"] for passage in self.passages)
+        return references, passages, self.placement, self.system, self.cite, self.advise
+
+    def of(self, messages: Sequence[BaseMessage], nonce: str | None) -> list[BaseMessage]:
+        """Return the messages for the call; the input is not mutated."""
+        nonce = nonce or new_nonce()
+        system = self.system
+        if self.advise:
+            messages = plain(messages)
+            system = f"{system}\n\n{ADVISE}" if system else ADVISE
+        if self.passages:
+            messages = with_passages(messages, self.passages, nonce, cite=self.cite)
+        return compose(messages, self.references, placement=self.placement, system=system, nonce=nonce)
+
+
 def _tail_block(texts: Sequence[str], nonce: str) -> str:
     # A mark inside a proposal is broken up, so that no proposal can close or open an element.
-    safe = [text.replace(nonce, _broken(nonce)) for text in texts]
+    safe = [break_mark(text, nonce) for text in texts]
     items = "".join(
         f'\n\n<response-{nonce} number="{number}">\n{text}\n</response-{nonce}>'
         for number, text in enumerate(safe, 1)
     )
     return AGGREGATE_AND_SYNTHESIZE + _TAIL_HEADER + items
-
-
-def _broken(nonce: str) -> str:
-    return f"{nonce[:8]}\\{nonce[8:]}"
-
-
-def _unbroken(nonce: str, text: str) -> str:
-    return text.replace(_broken(nonce), nonce)
 
 
 def _extend_system(messages: list[BaseMessage], addition: str) -> list[BaseMessage]:
@@ -89,9 +119,18 @@ def _extend_system(messages: list[BaseMessage], addition: str) -> list[BaseMessa
 
 
 def _extend_user(messages: list[BaseMessage], block: str) -> list[BaseMessage]:
-    if messages and isinstance(messages[-1], HumanMessage):
-        return [*messages[:-1], _with_text(messages[-1], block)]
-    return [*messages, HumanMessage(block)]
+    place = _answered(messages)
+    if place is None:
+        return [*messages, HumanMessage(block)]
+    return [*messages[:place], _with_text(messages[place], block), *messages[place + 1 :]]
+
+
+def _answered(messages: Sequence[BaseMessage]) -> int | None:
+    """Return the index of the user message that is being answered; None if the turn is not the user's."""
+    human = [index for index, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    if not human or not isinstance(messages[-1], HumanMessage | ToolMessage):
+        return None
+    return human[-1]
 
 
 def _with_text(message: BaseMessage, addition: str) -> BaseMessage:
@@ -120,7 +159,7 @@ def split_references(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage]
         if rest.startswith(_HEADER):
             references += _numbered(rest.removeprefix(_HEADER))
         else:
-            references += [_unbroken(item[1], item[2]) for item in _TAIL_ITEM.finditer(rest)]
+            references += [mend_mark(item[2], item[1]) for item in _TAIL_ITEM.finditer(rest)]
         if before.strip():
             conversation.append(message.model_copy(update={"content": before.strip()}))
     return conversation, references

@@ -11,6 +11,7 @@ from langgraph.channels import DeltaChannel, UntrackedValue
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
+from moa_graph.passages import Passage
 from moa_graph.usage import Usage
 
 __all__ = [
@@ -69,7 +70,7 @@ class Proposal(TypedDict):
     "dropped" (taken out by hand). `text` of a failed call is what arrived before it failed: kept
     because it was paid for, never shown to another model. `attempts` counts requests sent, `cost` is
     USD (None: unknown), `seconds` include waiting between attempts. `references` are the ids of the proposals
-    that its prompt held, in order.
+    that its prompt held, in order; `passages` are those that this call alone had retrieved.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Proposal(TypedDict):
     edited: bool
     warnings: list[str]
     references: list[str]
+    passages: NotRequired[list[Passage]]
 
 
 class Reference(TypedDict):
@@ -126,6 +128,7 @@ def references_from(proposals: Iterable[Proposal]) -> list[Reference]:
 
 def _add_messages(old: list[AnyMessage], writes: Sequence[Any]) -> list[AnyMessage]:
     """Add messages as `add_messages` does; a message without an id gets one that replaying gives it again."""
+    old = cast("list[AnyMessage]", convert_to_messages(old))  # `langgraph dev` reads snapshots as plain JSON
     for write in writes:
         new = convert_to_messages(write if isinstance(write, list) else [write])
         previous = old[-1].id if old else ""
@@ -180,11 +183,13 @@ class MoAOutput(TypedDict):
 class MoAState(MoAOutput):
     """What the nodes share.
 
-    `nonce` is the turn's random mark for delimiters. `moa_kept` are paid proposals that their layer need not
+    `nonce` is the turn's random mark for delimiters. `passages` are those that the turn retrieved for
+    everybody. `moa_kept` are paid proposals that their layer need not
     ask for again. `budget` (a `moa_graph.budget.Budget`) lives in memory only: it holds this run's clock and
     spending and is never checkpointed.
     """
 
     nonce: NotRequired[str]
+    passages: NotRequired[list[Passage]]
     moa_kept: NotRequired[Kept | None]
     budget: NotRequired[Annotated[Any, UntrackedValue]]

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded
-from moa_graph.execution import PAID
+from moa_graph.terms import TERMS
 from tests.fakes.mixture import mixture
 from tests.fakes.models import ScriptedChatModel as Model
 
@@ -143,7 +143,7 @@ async def test_an_answer_that_was_committed_is_not_bought_again_when_its_node_ha
 
 async def test_calls_that_failed_before_a_resume_count_in_the_sums_and_against_the_limits() -> None:
     failed = {"attempts": 2, "usage": None, "cost": 0.25, "id": "draft/b", "layer": "draft", "failure": None}
-    config: Any = {"configurable": {PAID: [failed]}}
+    config: Any = {"configurable": {TERMS: {"paid": [failed]}}}
     slots = {name: {"price": {"input": 0, "output": 0}} for name in ("draft-a", "z")}
     graph = mixture({"draft": {"a": Model("A")}}, {"z": Model("The answer.")}, slots=slots)
     summary = (await graph.compile().ainvoke(QUESTION, config))["messages"][-1].response_metadata["moa"]

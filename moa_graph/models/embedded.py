@@ -25,6 +25,7 @@ from pydantic import ConfigDict, Field
 
 from moa_graph.models.ranking import RANKERS, RankerName, choose
 from moa_graph.models.sentences import Sentence, paragraphs, split_sentences, terms
+from moa_graph.passages import split_passages
 from moa_graph.prompts import split_references
 from moa_graph.usage import estimate_tokens
 
@@ -44,7 +45,7 @@ class _Source(NamedTuple):
 
 
 class ExtractiveChatModel(BaseChatModel):
-    """Answer with the sentences of the conversation and of the references that fit the question best.
+    """Answer with the sentences of conversation, passages and references that fit the question best.
 
     This is not an LLM: it has no weights, makes no requests, writes no word of its own, and gives the
     same answer to the same messages. The question is the last paragraph of the last human message (or
@@ -116,8 +117,11 @@ class ExtractiveChatModel(BaseChatModel):
         return answer_message(text, messages, provider="embedded", model="embedded:extractive")
 
     def _answer(self, messages: Sequence[BaseMessage], max_tokens: int | None) -> str:
-        conversation, references = split_references(messages)
+        # Passages first: a document may quote the protocol by which references are found.
+        conversation, passages = split_passages(messages)
+        conversation, references = split_references(conversation)
         question, material = _question_and_material(conversation)
+        material = [*(passage["text"] for passage in passages), *material]
         sources = _sources(question, material, references)
         bags = [source.bag for source in sources]
         if not bags:

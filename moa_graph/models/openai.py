@@ -107,13 +107,7 @@ class ChatCompletionsModel(ChatOpenAI):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - likewise
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        chunks = self._astream(messages, stop, **kwargs)
-
-        async def following() -> ChatGenerationChunk | None:
-            return await anext(chunks, None)
-
-        while chunk := background.run(following()):
-            yield chunk
+        yield from background.iterate(self._astream(messages, stop, **kwargs))
 
     def _is_special(self, payload: Mapping[str, Any]) -> bool:
         """Tell whether a request is for LangChain's own code: the Responses API and structured output."""

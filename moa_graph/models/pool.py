@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from moa_graph.errors import ModelNotReady
 from moa_graph.models.providers import build_model, key_variable
-from moa_graph.spec.schema import FREE_PROVIDERS, MoASpec, PriceSpec
+from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.slots import FREE_PROVIDERS, PriceSpec
 
 __all__ = ["ModelPool"]
 
@@ -84,6 +85,10 @@ class ModelPool:
         with self._lock:
             return self._build(slot, temperature, max_tokens)
 
+    def single(self, slot: str) -> BaseChatModel:
+        """Return the chat model of one slot; the others need not be ready. Raises ModelNotReady."""
+        return self._build(slot, None, None)
+
     def price(self, slot: str) -> PriceSpec | None:
         """Return the price of a slot; embedded and replayed models cost nothing, None means unknown."""
         model = self.spec.models[slot]
@@ -107,6 +112,7 @@ class ModelPool:
         uses = [
             (member.model, member.temperature, member.max_tokens)
             for member in [*members, *self.spec.aggregators()]
+            if member.model is not None
         ]
         order = list(self.spec.models)
         return sorted(dict.fromkeys(uses), key=lambda use: order.index(use[0]))

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from moa_graph.errors import ModelNotReady
-from moa_graph.spec.schema import LOCAL_PROVIDERS, ModelSpec
+from moa_graph.spec.slots import LOCAL_PROVIDERS, ModelSpec
 
 __all__ = ["build_model", "key_variable"]
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from moa_graph.errors import ModelNotReady
 from moa_graph.models.embedded import answer_message, stream_words
 from moa_graph.models.failures import ProviderError
+from moa_graph.passages import split_passages
 from moa_graph.prompts import split_references
 
 __all__ = ["Record", "RecordedUsage", "ReplayChatModel", "call_id", "hash_of", "question_of"]
@@ -54,12 +55,15 @@ class Record(BaseModel):
 
 
 def hash_of(messages: Sequence[BaseMessage]) -> str:
-    """Return the SHA-256 of what a model sees of messages: type, content, tool calls, references.
+    """Return the SHA-256 of what a model sees of messages: type, content, tool calls, references, passages.
 
-    Message ids, metadata and the random marks round references do not count.
+    Message ids, metadata and the random marks round references and passages do not count.
     """
-    conversation, references = split_references(messages)
+    conversation, passages = split_passages(messages)
+    conversation, references = split_references(conversation)
     seen: list[dict[str, Any]] = [{"references": references}]
+    if passages:  # only then: what was recorded without them keeps its hash
+        seen.append({"passages": passages})
     for message in conversation:
         entry: dict[str, Any] = {"type": message.type, "content": message.content}
         for name in ("tool_calls", "tool_call_id"):
@@ -71,8 +75,8 @@ def hash_of(messages: Sequence[BaseMessage]) -> str:
 
 
 def question_of(messages: Sequence[BaseMessage]) -> str:
-    """Return the text of the last human message, without references."""
-    conversation, _ = split_references(messages)
+    """Return the text of the last human message, without passages and references."""
+    conversation, _ = split_references(split_passages(messages)[0])
     return next((str(each.text) for each in reversed(conversation) if each.type == "human"), "").strip()
 
 

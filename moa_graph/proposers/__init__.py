@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage
 
 from moa_graph.budget import Budget
 from moa_graph.events import Emit
-from moa_graph.prompts import compose
+from moa_graph.passages import Passage
+from moa_graph.prompts import View
+from moa_graph.proposers.relay import Relay
 from moa_graph.state import Proposal, Reference
 
 __all__ = ["NoProposal", "Proposer", "Request"]
@@ -35,7 +37,9 @@ class Request:
     """Hold what one call needs to know: the conversation, what it may see, and how long it may take.
 
     `minimum` is the number of references below which a prompt that is too long is given up. `deadline`
-    is a `time.monotonic()` time. All calls that share a request end when `stop` has a result.
+    is a `time.monotonic()` time. All calls that share a request end when `stop` has a result. `passages` are
+    those that everybody sees. `acting` are the arguments of the call that the aggregator alone gets, such as
+    tools; `relay` gets its tokens.
     """
 
     messages: Sequence[BaseMessage]
@@ -46,22 +50,21 @@ class Request:
     emit: Emit
     deadline: float
     stop: asyncio.Future[None]
-    _composed: dict[tuple[str | None, ...], list[BaseMessage]] = field(default_factory=dict, repr=False)
+    passages: Sequence[Passage] = ()
+    acting: Mapping[str, Any] = field(default_factory=dict)
+    relay: Relay | None = None
+    _composed: dict[Hashable, list[BaseMessage]] = field(default_factory=dict, repr=False)
 
     @property
     def remaining(self) -> float:
         """Return the seconds left until the deadline, never negative."""
         return max(0.0, self.deadline - time.monotonic())
 
-    def prompt(
-        self, references: Sequence[Reference], placement: Literal["system", "user"], system: str | None
-    ) -> list[BaseMessage]:
+    def prompt(self, view: View) -> list[BaseMessage]:
         """Return the messages for a call; calls that see the same share the text, which can be long."""
-        key = (placement, system, *(reference["id"] for reference in references))
+        key = view.key
         if key not in self._composed:
-            self._composed[key] = compose(
-                self.messages, references, placement=placement, system=system, nonce=self.nonce
-            )
+            self._composed[key] = view.of(self.messages, self.nonce)
         return list(self._composed[key])
 
     def end_all(self) -> None:

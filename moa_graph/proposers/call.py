@@ -10,14 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
 from langgraph.errors import GraphBubbleUp
 
+from moa_graph.advising import uses_tools
 from moa_graph.budget import BudgetSpent
-from moa_graph.models.failures import ModelOutputError
 from moa_graph.models.pool import ModelPool
+from moa_graph.prompts import View
 from moa_graph.proposers import NoProposal, Request
 from moa_graph.proposers.outcomes import (
     Text,
@@ -28,12 +28,14 @@ from moa_graph.proposers.outcomes import (
     read_text,
     retry_after,
 )
-from moa_graph.proposers.spending import Spending
+from moa_graph.proposers.sources import Exchange, Source
+from moa_graph.proposers.tracing import ending_traces
 from moa_graph.proposers.watch import TokenWatch
 from moa_graph.spec.schema import Member
 from moa_graph.state import Failure, Proposal, Reference
+from moa_graph.terms import without_terms
 
-__all__ = ["ModelCaller", "Reply"]
+__all__ = ["Caller", "Reply"]
 
 BACKOFF_BASE = 0.5
 """Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
@@ -55,15 +57,17 @@ class Reply(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ModelCaller:
-    """Call one slot in one place of the graph; reused by every run."""
+class Caller:
+    """Ask one member in one place of the graph; reused by every run."""
 
     layer: str
     member: Member
     role: Literal["proposer", "aggregator"]
+    source: Source
     pool: ModelPool
     placement: Literal["system", "user"]
     max_output_chars: int
+    cite: bool = False
 
     @property
     def id(self) -> str:
@@ -72,13 +76,8 @@ class ModelCaller:
 
     @property
     def requested_model(self) -> str:
-        """Return `provider:model` of the slot."""
-        return self.pool.requested(self.member.model)
-
-    def model(self) -> BaseChatModel:
-        """Return the chat model with this member's sampling settings."""
-        member = self.member
-        return self.pool.get(member.model, temperature=member.temperature, max_tokens=member.max_tokens)
+        """Return `provider:model` of the slot, or what else is asked."""
+        return self.pool.spec.requested(self.member)
 
     def metadata(self) -> dict[str, str]:
         """Return what tells this call apart in streams and traces."""
@@ -119,18 +118,13 @@ class ModelCaller:
 class _Call:
     """Keep what one call has taken so far, over all its attempts."""
 
-    def __init__(self, caller: ModelCaller, request: Request) -> None:
+    def __init__(self, caller: Caller, request: Request) -> None:
         self.caller = caller
         self.request = request
         self.member = caller.member
         self.references: list[Reference] = list(request.references)
         self.started = time.monotonic()
-        slot = caller.pool.spec.models[caller.member.model]
-        self.spending = Spending(
-            request.budget,
-            caller.pool.price(caller.member.model),
-            caller.member.max_tokens or slot.max_tokens,
-        )
+        self.spending = caller.source.spending(request.budget)
         self.warnings: list[str] = []
         self.watch = TokenWatch(caller.max_output_chars)
         self.actual_model: str | None = None
@@ -151,7 +145,8 @@ class _Call:
                 continue
             tries += 1
             wait = self._backoff(tries, wait_at_least)
-            if not outcome["retryable"] or tries >= self.member.attempts or wait >= request.remaining:
+            last = tries >= self.member.attempts or wait >= request.remaining or self._said_something()
+            if last or not outcome["retryable"]:
                 raise NoProposal(self._record("failed", text, outcome))
             request.emit(
                 {
@@ -170,17 +165,15 @@ class _Call:
         return NoProposal(self._record(status, self.watch.text(), why))
 
     async def _attempt(self) -> tuple[AIMessage | Failure, Text, float | None]:
-        """Send one request; return the message or the failure, the text so far, any Retry-After seconds."""
-        request, spending = self.request, self.spending
-        prompt = request.prompt(self.references, self.caller.placement, self.member.system)
-        async with request.budget.concurrency:
+        """Try once; return the message or the failure, the text so far, any Retry-After seconds."""
+        spending = self.spending
+        prompt = self.request.prompt(self._view())
+        async with self.caller.source.place(self.request.budget):
             watch = self.watch = TokenWatch(self.caller.max_output_chars)
             try:
-                spending.reserve(prompt)
+                message = await self._answer(prompt)
             except BudgetSpent as spent:
                 return failure("budget", str(spent)), watch.text(), None
-            try:
-                message = await self._answer(prompt)
             except TimeoutError as error:
                 self._cut_short()
                 return self._timed_out(error), watch.text(), None
@@ -199,26 +192,49 @@ class _Call:
                 else:
                     self._cut_short()
                 return self._redacted(why), watch.text(), retry_after(error)
-            spending.settle(message)
         return self._judge(message)
 
+    def _view(self) -> View:
+        caller, request = self.caller, self.request
+        return View(
+            references=self.references,
+            passages=request.passages,
+            placement=caller.placement,
+            system=self.member.system,
+            cite=caller.cite,
+            advise=caller.role == "proposer" and ("tools" in request.acting or uses_tools(request.messages)),
+        )
+
+    def _exchange(self) -> Exchange:
+        request, acts = self.request, self.caller.role == "aggregator"
+        return Exchange(
+            spending=self.spending,
+            deadline=request.deadline,
+            acting=request.acting if acts else {},
+            relay=request.relay if acts else None,
+        )
+
+    def _said_something(self) -> bool:
+        """Tell whether somebody has read tokens of this answer: then another try would contradict them."""
+        relay = self._exchange().relay
+        return relay is not None and relay.began
+
     async def _answer(self, prompt: Sequence[BaseMessage]) -> AIMessage:
-        async with asyncio.timeout(min(self.member.timeout, self.request.remaining)) as clock:
+        limit = min(self.member.timeout, self.request.remaining)
+        async with asyncio.timeout(limit) as clock, ending_traces(self._config()) as config:
             self.watch.on_excess = _stopper(clock)
-            message = await self.caller.model().ainvoke(prompt, self._config())
-        if not isinstance(message, AIMessage):
-            raise ModelOutputError(f"the model returned {type(message).__name__} instead of an AIMessage")
-        return message
+            return await self.caller.source.answer(prompt, config, self._exchange())
 
     def _cut_short(self) -> None:
-        self.spending.cut_short(self.watch.text().text)
-        self.warnings.append("a request ended before its tokens were reported; they are estimated")
+        if self.spending.cut_short(self.watch.text().text):
+            self.warnings.append("a request ended before its tokens were reported; they are estimated")
 
     def _judge(self, message: AIMessage) -> tuple[AIMessage | Failure, Text, float | None]:
         metadata = message.response_metadata
         self.actual_model = metadata.get("model_name") or metadata.get("model")
         text = read_text(message)
-        why = judge_message(message, text, streamed=self.watch.first_token_seconds is not None)
+        streamed, acting = self.watch.first_token_seconds is not None, "tools" in self._exchange().acting
+        why = judge_message(message, text, streamed=streamed, acting=acting)
         limit = self.caller.max_output_chars
         if why is None and len(text.text) > limit:
             why, text = self._too_long(), text._replace(text=text.text[:limit])
@@ -234,7 +250,7 @@ class _Call:
             "metadata": self.caller.metadata(),
             "run_name": self.caller.id,
         }
-        return merge_configs(ensure_config(), extra)
+        return without_terms(merge_configs(ensure_config(), extra))
 
     def _too_long(self) -> Failure:
         limit = self.caller.max_output_chars

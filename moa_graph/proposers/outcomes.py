@@ -21,6 +21,7 @@ from langchain_core.messages import AIMessage
 
 from moa_graph.models.failures import ModelOutputError, ProviderError
 from moa_graph.state import Failure, FailureKind
+from moa_graph.text import clean
 
 __all__ = ["Text", "clean", "failure", "judge_error", "judge_message", "read_text", "retry_after"]
 
@@ -223,11 +224,12 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def judge_message(  # noqa: PLR0911 - a table, one line per cause
-    message: AIMessage, text: Text, *, streamed: bool
+    message: AIMessage, text: Text, *, streamed: bool, acting: bool = False
 ) -> Failure | None:
     """Return why a message is not usable as a proposal or an answer, or None when it is.
 
     `streamed` tells that it came in pieces: then a missing finish reason means that the rest is missing.
+    `acting` tells that tools were offered.
     """
     reason = _finish_reason(message)
     refusal = message.additional_kwargs.get("refusal")
@@ -242,13 +244,22 @@ def judge_message(  # noqa: PLR0911 - a table, one line per cause
     if reason == "error":
         return failure("server_error", "the provider ended the output with finish_reason error")
     if message.tool_calls or message.invalid_tool_calls:
-        return failure("tool_call", "the model called a tool, and none was offered")
+        return _judge_tool_calls(message, acting=acting)
     if not reason and streamed and message.response_metadata.get("model_provider") == "openai":
         return failure("truncated", "the stream ended without a finish reason", retryable=True)
     if not text.text.strip():
         only = " beside its reasoning" if text.reasoning.strip() else ""
         return failure("empty", f"the model wrote no text{only}")
     return None
+
+
+def _judge_tool_calls(message: AIMessage, *, acting: bool) -> Failure | None:
+    if not acting:
+        return failure("tool_call", "the model called a tool, and none was offered")
+    if message.tool_calls:
+        return None
+    names = ", ".join(str(call["name"]) for call in message.invalid_tool_calls)
+    return failure("malformed", f"the arguments of the call of {names} are not valid JSON")
 
 
 def _finish_reason(message: AIMessage) -> str:
@@ -260,15 +271,8 @@ def _finish_reason(message: AIMessage) -> str:
     return ""
 
 
-_SURROGATE_OR_NUL = re.compile("[\x00\ud800-\udfff]")
 _THINK = re.compile(r"\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
 _THINK_END = re.compile(r"(.*?)^</(?:think|thinking|reasoning)>[ \t]*$", re.DOTALL | re.MULTILINE)
-
-
-def clean(text: str) -> tuple[str, bool]:
-    """Replace NUL and lone surrogates, which stores refuse, by U+FFFD; tell whether any was there."""
-    cleaned, count = _SURROGATE_OR_NUL.subn("\ufffd", text)
-    return cleaned, count > 0
 
 
 def read_text(message: AIMessage) -> Text:

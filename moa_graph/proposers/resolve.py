@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from moa_graph.models.pool import ModelPool
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
 from moa_graph.proposers import Proposer
-from moa_graph.proposers.call import ModelCaller
-from moa_graph.spec.schema import LayerSpec, MoASpec
+from moa_graph.proposers.call import Caller
+from moa_graph.proposers.sources import ModelSource, Source
+from moa_graph.resources import Resources
+from moa_graph.spec.schema import LayerSpec, Member, MoASpec
 
-__all__ = ["aggregator_callers", "proposers_of"]
+__all__ = ["Build", "aggregator_callers", "proposers_of"]
+
+Build = Callable[[MoASpec, Resources], Runnable[Any, Any]]
+"""Make a nested spec's graph; handed in, because graphs are made of proposers."""
 
 
-def proposers_of(spec: MoASpec, layer: LayerSpec, pool: ModelPool) -> list[Proposer]:
+def proposers_of(resources: Resources, layer: LayerSpec, build: Build) -> list[Proposer]:
     """Return the proposers of a layer in spec order."""
+    spec = resources.spec
     return [
-        ModelCaller(
+        Caller(
             layer=layer.name,
             member=member,
             role="proposer",
-            pool=pool,
+            source=_source(member, resources, build),
+            pool=resources.models,
             placement=layer.references.placement,
             max_output_chars=spec.limits.max_output_chars,
         )
@@ -25,16 +36,26 @@ def proposers_of(spec: MoASpec, layer: LayerSpec, pool: ModelPool) -> list[Propo
     ]
 
 
-def aggregator_callers(spec: MoASpec, pool: ModelPool) -> list[ModelCaller]:
+def aggregator_callers(resources: Resources) -> list[Caller]:
     """Return the aggregator and its fallbacks, in the order in which they are tried."""
+    spec = resources.spec
     return [
-        ModelCaller(
+        Caller(
             layer="aggregator",
             member=member,
             role="aggregator",
-            pool=pool,
+            source=ModelSource(resources.models, member, slot),
+            pool=resources.models,
             placement=spec.aggregator.references.placement,
             max_output_chars=spec.limits.max_output_chars,
+            cite=spec.aggregator.citations != "none",
         )
         for member in spec.aggregators()
+        if (slot := member.model) is not None
     ]
+
+
+def _source(member: Member, resources: Resources, build: Build) -> Source:
+    if member.model is not None:
+        return ModelSource(resources.models, member, member.model)
+    raise AssertionError

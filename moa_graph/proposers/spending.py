@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from moa_graph.budget import Budget
 from moa_graph.proposers.outcomes import read_text
-from moa_graph.spec.schema import PriceSpec
+from moa_graph.spec.slots import PriceSpec
 from moa_graph.usage import Usage, add_usage, cost_of, estimate_tokens
 
 __all__ = ["Spending"]
@@ -21,28 +21,29 @@ _TOKENS_OF_OTHER_BLOCK = 1000
 class Spending:
     """Count the requests of one call, their tokens and their cost.
 
-    After each `reserve`, exactly one of `settle`, `cut_short` and `refund` has to be called.
+    A request is booked by `begin` under a key, and ends with one of `finish`, `refund` and `cut_short`.
+    It also is the account that a nested run pays from (`moa_graph.budget.Account`).
     """
 
     def __init__(self, budget: Budget, price: PriceSpec | None, max_tokens: int | None) -> None:
         self._budget = budget
         self._price = price
         self._max_tokens = max_tokens or 0
-        self._usages: list[Usage] = []
-        self._prompt_tokens = 0
-        self._reserved = 0.0
+        self._open: dict[Hashable, tuple[int, float]] = {}
+        """Requests under way: the tokens of their prompts, and the dollars reserved."""
+        self._taken: list[tuple[Usage, float | None]] = []
         self.attempts = 0
 
-    def reserve(self, prompt: Sequence[BaseMessage]) -> None:
+    def begin(self, prompt: Sequence[BaseMessage], key: Hashable = None) -> None:
         """Book a request at the most it may cost; raise BudgetSpent if the run cannot afford it."""
-        self._prompt_tokens = sum(_tokens(message.content) for message in prompt)
-        most = self._estimate(self._max_tokens)
-        self._reserved = cost_of(most, self._price) or 0.0
-        self._budget.reserve(self._reserved)
-        self.attempts += 1
+        tokens = sum(_tokens(message.content) for message in prompt)
+        dollars = cost_of(_estimated(tokens, self._max_tokens), self._price) or 0.0
+        self.reserve(dollars)
+        self._open[key] = tokens, dollars
 
-    def settle(self, message: AIMessage) -> None:
+    def finish(self, message: AIMessage, key: Hashable = None) -> None:
         """Take what the provider reports; estimate it where that is missing or cannot be."""
+        tokens, dollars = self._open.pop(key)
         usage, reported = None, message.usage_metadata
         if reported is not None and reported["input_tokens"] >= 0 and reported["output_tokens"] >= 0:
             usage = Usage(
@@ -52,33 +53,69 @@ class Spending:
             )
         if usage is None:
             written = read_text(message)
-            usage = self._estimate(estimate_tokens(written.text + written.reasoning))
-        self._usages.append(usage)
-        self._budget.settle(self._reserved, cost_of(usage, self._price) or 0.0)
+            usage = _estimated(tokens, estimate_tokens(written.text + written.reasoning))
+        cost = self._cost(message, usage)
+        self.settle(dollars, cost or 0.0)
+        self.note(usage, cost)
 
-    def cut_short(self, written: str) -> None:
-        """Count a request that ended before its usage was reported: prompt and what was written, estimated.
+    def cut_short(self, written: str) -> bool:
+        """Count requests that ended before their usage was reported: prompt and what was written, estimated.
 
-        The budget keeps the whole reservation, because a provider may go on writing for nobody.
+        Returns whether there were any. The budget keeps their whole reservation, because a provider may go on
+        writing for nobody.
         """
-        self._usages.append(self._estimate(estimate_tokens(written)))
+        any_open = bool(self._open)
+        for tokens, _ in self._open.values():
+            usage = _estimated(tokens, estimate_tokens(written))
+            self.note(usage, cost_of(usage, self._price))
+        self._open.clear()
+        return any_open
 
-    def refund(self) -> None:
-        """Take back the reservation of a request that was refused: no provider bills it."""
-        self._budget.settle(self._reserved, 0.0)
+    def refund(self, *keys: Hashable) -> None:
+        """Take back what was reserved for requests that were refused, by default all: nobody bills them."""
+        for key in keys or tuple(self._open):
+            if key in self._open:
+                self.settle(self._open.pop(key)[1], 0.0)
+
+    def reserve(self, dollars: float) -> None:
+        """Book one request of at most `dollars`; raise BudgetSpent if the run cannot afford it."""
+        self._budget.reserve(dollars)
+        self.attempts += 1
+
+    def settle(self, reserved: float, actual: float) -> None:
+        """Replace a reservation by what the request really cost."""
+        self._budget.settle(reserved, actual)
+
+    def note(self, usage: Usage, cost: float | None) -> None:
+        """Take down what a request took, here and in the runs around this one."""
+        self._taken.append((usage, cost))
+        self._budget.note(usage, cost)
 
     @property
     def usage(self) -> Usage | None:
         """Return the tokens of all requests; None where none was answered."""
-        return add_usage(self._usages) if self._usages else None
+        return add_usage(usage for usage, _ in self._taken) if self._taken else None
 
     @property
     def cost(self) -> float | None:
         """Return USD; None where tokens or price are unknown."""
-        return cost_of(self.usage, self._price)
+        costs = [cost for _, cost in self._taken if cost is not None]
+        return sum(costs) if self._taken and len(costs) == len(self._taken) else None
 
-    def _estimate(self, output_tokens: int) -> Usage:
-        return {"input_tokens": self._prompt_tokens, "output_tokens": output_tokens, "source": "estimated"}
+    def _cost(self, message: AIMessage, usage: Usage) -> float | None:
+        """Return what a request cost; a model that is a mixture itself says so, and counts its own calls."""
+        if message.usage_metadata and {**message.usage_metadata}.get("total_cost") == 0:
+            return 0.0  # how LangChain marks what came out of its cache
+        summary = message.response_metadata.get("moa")
+        if not isinstance(summary, dict):
+            return cost_of(usage, self._price)
+        self.attempts += summary["calls"] - 1
+        cost: float | None = summary["cost"]
+        return cost
+
+
+def _estimated(input_tokens: int, output_tokens: int) -> Usage:
+    return {"input_tokens": input_tokens, "output_tokens": output_tokens, "source": "estimated"}
 
 
 def _tokens(content: Any) -> int:

@@ -7,7 +7,7 @@ from difflib import unified_diff
 from moa_graph.errors import SpecMismatch
 from moa_graph.runs.commands import command
 from moa_graph.runs.records import ThreadRecord
-from moa_graph.spec.loading import dump_spec, spec_hash
+from moa_graph.spec.loading import dump_spec, is_hash_of
 from moa_graph.spec.schema import MoASpec
 
 __all__ = ["check_pin"]
@@ -15,7 +15,7 @@ __all__ = ["check_pin"]
 
 def check_pin(record: ThreadRecord, spec: MoASpec | None) -> None:
     """Raise SpecMismatch if a thread was made by another spec than `spec`; None means the thread's own."""
-    if spec is None or spec_hash(spec) == record.spec_hash:
+    if spec is None or is_hash_of(record.spec_hash, spec):
         return
     lines = unified_diff(
         record.spec.splitlines(),

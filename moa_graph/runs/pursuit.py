@@ -12,13 +12,14 @@ from langchain_core.messages import AIMessageChunk
 
 from moa_graph.errors import MoAError, StoreError
 from moa_graph.events import CallFinished, Emit, Event
-from moa_graph.execution import PAID, totals
+from moa_graph.execution import totals
 from moa_graph.runs.guard import GuardedSaver
 from moa_graph.runs.records import RunStatus, ThreadRecord, key_of, now
 from moa_graph.runs.run import Run, describe
 from moa_graph.runs.stores import Store
 from moa_graph.runs.thread import AGGREGATOR, Thread
 from moa_graph.state import Proposal
+from moa_graph.terms import TERMS, Terms
 
 __all__ = ["pursue"]
 
@@ -132,7 +133,7 @@ async def _follow(
 ) -> dict[str, Any] | None:
     """Run the graph; return the last checkpoint if its aggregator ended, None if it stopped before a step."""
     config = thread.config()
-    config["configurable"][PAID] = thread.failures
+    config["configurable"][TERMS] = Terms(paid=thread.failures)
     modes = ["custom", "updates", "checkpoints"] + ["messages"] * tokens
     answered, last = False, None
     stream = graph.astream(

@@ -30,7 +30,7 @@ from moa_graph.runs.portable import (
 )
 from moa_graph.runs.records import FORMAT
 from moa_graph.runs.thread import AGGREGATOR
-from moa_graph.spec.loading import parse_spec, spec_hash
+from moa_graph.spec.loading import is_hash_of, parse_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 
@@ -215,10 +215,10 @@ class _Reader:
         if self.found is not None:
             raise _Refused("there is a second line of type thread")
         try:
-            spec = parse_spec(header.spec, file="spec")
+            spec = parse_spec(header.spec, file="spec", files=False)
         except MoAError as error:
             raise _Refused(f"the spec cannot be read: {error.message.partition(chr(10))[0]}") from None
-        if spec_hash(spec) != header.spec_hash:
+        if not is_hash_of(header.spec_hash, spec):
             raise _Refused("the spec does not have the hash that stands beside it")
         self.found = Portable(header, spec)
         self.steps = [*(layer.name for layer in spec.layers), AGGREGATOR]

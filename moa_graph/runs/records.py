@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from moa_graph.errors import MoAError, StoreError, ThreadError
 from moa_graph.runs.serializer import untrusted
 from moa_graph.runs.stores import Store
-from moa_graph.spec.loading import dump_spec, parse_spec, spec_hash
+from moa_graph.spec.loading import dump_spec, is_hash_of, parse_spec, spec_hash
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 
@@ -117,10 +117,10 @@ class ThreadRecord(_Plain):
     def load_spec(self) -> MoASpec:
         """Return the spec; raise StoreError if it is not the one whose hash was saved."""
         try:
-            spec = parse_spec(self.spec, file=f"thread {self.thread}")
+            spec = parse_spec(self.spec, file=f"thread {self.thread}", files=False)
         except MoAError as error:
             raise self._untrusted(f"its spec cannot be read: {error.message}") from error
-        if spec_hash(spec) != self.spec_hash:
+        if not is_hash_of(self.spec_hash, spec):
             raise self._untrusted("its spec does not have the hash that was saved with it")
         return spec
 

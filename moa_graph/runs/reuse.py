@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,8 @@ def reusable(
 
     `proposals` are those of its first `ended` steps, `finished` those of the layer after them, with the
     records of calls that failed: that layer has ended if all have spoken, and are enough now. A proposal
-    is valid if the same model, asked in the same way, saw the same references; how long a layer
-    waits, how often it tries and how many proposals it asks for change no proposal.
+    is valid if the same proposer, asked in the same way, saw the same references and passages; how long a
+    layer waits, how often it tries and how many proposals it asks for change no proposal.
     """
     taken: dict[str, Proposal] = {}
     for index, layer in enumerate(new.layers):
@@ -61,20 +61,33 @@ def reusable(
         kept = {id_: record for id_, record in records.items() if id_ in valid and record["status"] == "ok"}
         return Reuse(index, taken, kept, answered=False)
     answered = (
-        ended > len(old.layers)
-        and len(old.layers) == len(new.layers)
-        and [_way(old, member) for member in old.aggregators()]
-        == [_way(new, member) for member in new.aggregators()]
-        and old.aggregator.references == new.aggregator.references
+        ended > len(old.layers) and len(old.layers) == len(new.layers) and _answered(old) == _answered(new)
     )
     return Reuse(len(new.layers), taken, {}, answered=answered)
 
 
 def _asked(spec: MoASpec, layer: LayerSpec) -> dict[str, Any]:
     """Map each proposer's id to all that decides what it is asked."""
-    return {member.id: (layer.references, _way(spec, member)) for member in spec.members(layer)}
+    shared = _sources(spec, spec.retrieve)
+    return {member.id: (shared, layer.references, _way(spec, member)) for member in spec.members(layer)}
+
+
+def _answered(spec: MoASpec) -> tuple[Any, ...]:
+    """Return all that decides what the aggregator is asked, and what is taken as its answer."""
+    ways = [_way(spec, member) for member in spec.aggregators()]
+    shared = _sources(spec, spec.retrieve)
+    return shared, spec.aggregator.references, spec.aggregator.citations, ways
 
 
 def _way(spec: MoASpec, member: Member) -> tuple[Any, ...]:
-    slot = spec.models[member.model].model_dump(exclude={"price"})
-    return (slot, member.system, member.temperature, member.max_tokens)
+    slot = None if member.model is None else spec.models[member.model].model_dump(exclude={"price"})
+    kind = (slot, member.runnable, member.spec)
+    steps = member.max_steps if member.tools else 0
+    sampling = (member.system, member.temperature, member.max_tokens)
+    return (*kind, member.tools, steps, _sources(spec, member.retrieve), *sampling)
+
+
+def _sources(spec: MoASpec, names: Sequence[str]) -> list[Any]:
+    """Return what decides which passages retrievers give; how long they may take does not."""
+    waiting = {"timeout", "on_error"}
+    return [(name, spec.retrievers[name].model_dump(exclude=waiting)) for name in names]

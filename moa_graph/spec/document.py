@@ -8,16 +8,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from moa_graph.errors import Fault
 from moa_graph.spec.secrets import is_secret_value
 
 __all__ = [
+    "MAX_BYTES",
     "MAX_DEPTH",
     "MAX_ENTRIES",
     "Document",
     "Path",
+    "Place",
+    "Room",
+    "Suggestions",
     "as_mapping",
     "as_sequence",
     "from_data",
@@ -25,12 +29,10 @@ __all__ = [
     "show",
 ]
 
+MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_ENTRIES = 10_000
 """Keys, scalars and collections in one document; more cannot be read within a second on a slow machine."""
-
-_MAX_SUGGESTIONS = 50
-"""Nobody reads more of them, and looking for them takes long."""
 
 Path = tuple[str | int, ...]
 Place = tuple[int, int]
@@ -60,29 +62,56 @@ def show(text: str) -> str:
 
 
 @dataclass
+class Suggestions:
+    """Count how many suggestions are left: nobody reads more of them, and looking for them takes long."""
+
+    left: int = 50
+
+
+class Room(NamedTuple):
+    """Say how many bytes and entries a document has, or may have; one inside another shares its room."""
+
+    bytes: int = MAX_BYTES
+    entries: int = MAX_ENTRIES
+
+    def without(self, taken: Room) -> Room:
+        """Return what is left of it."""
+        return Room(self.bytes - taken.bytes, self.entries - taken.entries)
+
+    def holds(self, other: Room) -> bool:
+        """Tell whether the other fits into it."""
+        return other.bytes <= self.bytes and other.entries <= self.entries
+
+
+@dataclass
 class Document:
     """Hold the data of a spec, the (line, column) of its values and of its keys, and what is wrong with it.
 
     `spoiled` are the parts whose value is not to be judged further: one fault says it all.
     `complete` is False when reading stopped early; then nothing else can be said about the document.
+    `bytes`, `entries` and `levels` are its size; those of documents inside it are added later.
     """
 
     file: str
+    room: Room = field(default_factory=Room)
+    suggestions: Suggestions = field(default_factory=Suggestions)
     data: Any = None
     places: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
     faults: dict[tuple[Path, Fault], None] = field(default_factory=dict)
     spoiled: set[Path] = field(default_factory=set)
     complete: bool = True
+    bytes: int = 0
     entries: int = 0
+    levels: int = 0
     _faulted: set[Path] = field(default_factory=set)
-    _suggestions: int = 0
     _order: dict[Path, int] = field(default_factory=dict)
 
     def put(self, path: Path, place: Place | None = None) -> None:
         """Note that a value stands here in the document."""
         if path not in self._order:
             self._order[path] = len(self._order)
+            self.levels = max(self.levels, len(path))
             self.entries += 2 if path and isinstance(path[-1], str) else 1  # a key counts as well
         if place is not None:
             self.places.setdefault(path, place)
@@ -115,15 +144,34 @@ class Document:
 
     def suggest(self, given: object, known: Sequence[str]) -> str:
         """Suggest the known word that is most like the given one; empty when none is, or after many."""
-        if not isinstance(given, str) or self._suggestions >= _MAX_SUGGESTIONS:
+        if not isinstance(given, str) or not self.suggestions.left:
             return ""
-        self._suggestions += 1
+        self.suggestions.left -= 1
         close = get_close_matches(given[:64], known[:500], n=1)
         return f"did you mean {show(close[0])}?" if close else ""
 
     def has_fault(self, path: Path) -> bool:
         """Tell whether exactly this part has a fault already."""
         return path in self._faulted
+
+    def has(self, path: Path) -> bool:
+        """Tell whether a value stands there."""
+        return path in self._order
+
+    @property
+    def size(self) -> Room:
+        """Return the room that it takes."""
+        return Room(self.bytes, self.entries)
+
+    def hold(self, path: Path, inner: Document) -> bool:
+        """Add the size of a document that stands at a path; if it is too large, add nothing, return False."""
+        levels = len(path) + inner.levels
+        if levels > MAX_DEPTH or not self.room.without(self.size).holds(inner.size):
+            return False
+        self.bytes += inner.bytes
+        self.entries += inner.entries
+        self.levels = max(self.levels, levels)
+        return True
 
     def sorted_faults(self) -> list[Fault]:
         """Return the faults in document order."""

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from moa_graph.errors import Fault, SpecError
-from moa_graph.spec.checks import check_references
-from moa_graph.spec.document import Document, from_data
-from moa_graph.spec.keys import check_secrets
-from moa_graph.spec.reading import MAX_BYTES, read_document
+from moa_graph.spec.document import MAX_BYTES, Document, from_data
+from moa_graph.spec.nesting import Nest
+from moa_graph.spec.reading import read_document
 from moa_graph.spec.schema import MoASpec
-from moa_graph.spec.structure import check_params, check_structure
-from moa_graph.spec.writing import dump_spec, json_schema, schema_text, spec_hash
+from moa_graph.spec.writing import dump_spec, is_hash_of, json_schema, schema_text, spec_hash
 
-__all__ = ["dump_spec", "json_schema", "load_spec", "parse_spec", "schema_text", "spec_hash"]
+__all__ = ["dump_spec", "is_hash_of", "json_schema", "load_spec", "parse_spec", "schema_text", "spec_hash"]
 
 
 def load_spec(source: str | os.PathLike[str] | Mapping[str, Any]) -> MoASpec:
     """Load a spec from the path of a YAML file or from a mapping.
 
-    Raises SpecError, whose `faults` are everything that is wrong with it: a file that cannot be read,
-    faults of YAML, of structure, of references between the parts, and keys that do not belong in a spec.
+    The files of nested specs are read from the folder of the file that names them (for a mapping, from the
+    working directory) and become parts of the spec. Raises SpecError, whose `faults` are everything that is
+    wrong with it: a file that cannot be read, faults of YAML, of structure, of references between the
+    parts, and keys that do not belong in a spec.
     """
     if isinstance(source, Mapping):
-        return _finish(from_data(source, "<spec>"))
+        return _finish(from_data(source, "<spec>"), Nest())
     file = os.fspath(source)
     try:
         with Path(file).open("rb") as stream:
@@ -37,21 +37,21 @@ def load_spec(source: str | os.PathLike[str] | Mapping[str, Any]) -> MoASpec:
     return parse_spec(content, file=file)
 
 
-def parse_spec(text: str | bytes, *, file: str = "<spec>") -> MoASpec:
+def parse_spec(text: str | bytes, *, file: str = "<spec>", files: bool = True) -> MoASpec:
     """Read a spec from YAML text or from any bytes; `file` is the name that faults show.
 
+    Nested specs are read from the folder of `file` if there is such a file, else from the working
+    directory; with `files=False` a spec that names any is refused, which suits text from a stranger.
     Raises SpecError as `load_spec` does, and nothing else; hostile input is refused within a second.
     """
-    return _finish(read_document(text, file))
+    document = Document(file)
+    read_document(document, text)
+    return _finish(document, Nest(files=files))
 
 
-def _finish(document: Document) -> MoASpec:
-    spec = None
-    if document.complete:
-        check_secrets(document)
-        spec = check_structure(document)
-        check_references(document)
-        check_params(document)
-    if spec is None or document.faults:
-        raise SpecError(document.sorted_faults())
+def _finish(document: Document, nest: Nest) -> MoASpec:
+    spec = nest.judge(document).spec
+    faults = nest.faults()
+    if spec is None or faults:
+        raise SpecError(faults)
     return spec

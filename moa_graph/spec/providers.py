@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from moa_graph.spec.document import Document, Path, as_mapping, show
-from moa_graph.spec.schema import LOCAL_PROVIDERS
+from moa_graph.spec.document import Path, as_mapping, show
+from moa_graph.spec.parts import Part
+from moa_graph.spec.slots import LOCAL_PROVIDERS
 
-__all__ = ["EMBEDDED_MODEL", "ExtractiveParams", "check_model", "is_extractive"]
+__all__ = ["EMBEDDED_MODEL", "ExtractiveParams", "check_model", "is_extractive", "provider_of"]
 
 EMBEDDED_MODEL = "extractive"
 """The one model of the provider `embedded`."""
@@ -65,25 +66,30 @@ class ExtractiveParams(BaseModel):
     )
 
 
-def check_model(document: Document, slot: Path, value: Any) -> None:
+def check_model(part: Part, slot: Path, value: Any) -> None:
     """Note a model that can never be built: a mistyped provider, an embedded model that is not there.
 
     A provider that is like no known one is left alone: a later LangChain may know it.
     """
     provider, colon, name = value.partition(":") if isinstance(value, str) else ("", "", "")
     path = (*slot, "model")
-    if not (colon and provider and name) or document.has_fault(path):
+    if not (colon and provider and name) or part.has_fault(path):
         return  # said already
     if provider == "embedded":
         if name != EMBEDDED_MODEL:
             message = f"there is no embedded model {show(name)}"
-            document.fault(path, message, expected=f"embedded:{EMBEDDED_MODEL}, the one there is")
+            part.fault(path, message, expected=f"embedded:{EMBEDDED_MODEL}, the one there is")
         return
     as_langchain = provider.replace("-", "_").lower()  # how `init_chat_model` reads a provider's name
     if provider in LOCAL_PROVIDERS or as_langchain in _KNOWN_PROVIDERS:
         return
-    if suggestion := document.suggest(as_langchain, sorted(_KNOWN_PROVIDERS | LOCAL_PROVIDERS)):
-        document.fault(path, f"there is no provider {show(provider)}", suggestion=suggestion)
+    if suggestion := part.document.suggest(as_langchain, sorted(_KNOWN_PROVIDERS | LOCAL_PROVIDERS)):
+        part.fault(path, f"there is no provider {show(provider)}", suggestion=suggestion)
+
+
+def provider_of(model: Any) -> str:
+    """Return the provider of the raw data of a slot."""
+    return str(as_mapping(model).get("model", "")).partition(":")[0]
 
 
 def is_extractive(model: Any) -> bool:

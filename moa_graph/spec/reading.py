@@ -19,12 +19,18 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
-from moa_graph.spec.document import MAX_DEPTH, MAX_ENTRIES, Document, Path, scalar_problem, show
+from moa_graph.spec.document import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    Document,
+    Path,
+    scalar_problem,
+    show,
+)
 from moa_graph.spec.scalars import read_scalar
 
-__all__ = ["MAX_BYTES", "read_document"]
-
-MAX_BYTES = 256 * 1024
+__all__ = ["read_document"]
 
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What YAML 1.2 does not allow in a stream."""
@@ -42,17 +48,16 @@ class _StopReadingError(Exception):
     """End the reading of a document whose fault is already noted."""
 
 
-def read_document(text: str | bytes, file: str) -> Document:
+def read_document(document: Document, text: str | bytes) -> None:
     """Read one YAML document; whatever is wrong with it is in its faults, nothing is raised.
 
     The limits (256 kB, 32 levels, 10,000 entries) are enforced on the parser's events, so that a hostile
     file is refused before it becomes objects.
     """
-    document = Document(file)
     decoded = _decode(document, text)
     if decoded is None:
         document.complete = False
-        return document
+        return
     reader = _Reader(document, decoded)
     try:
         reader.read()
@@ -67,7 +72,6 @@ def read_document(text: str | bytes, file: str) -> Document:
         document.stop((), f"not valid YAML: {problem}", at=at)
     except Exception:  # noqa: BLE001  (the parser raises bare errors for some malformed input, such as "\UFFFFFFFF")
         document.stop((), "not valid YAML: a malformed part begins here", at=reader.last)
-    return document
 
 
 def _one_line(problem: str | None) -> str:
@@ -77,6 +81,7 @@ def _one_line(problem: str | None) -> str:
 def _decode(document: Document, text: str | bytes) -> str | None:
     """Return the text of a file, or None after noting why it cannot be read."""
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    document.bytes = len(content)
     if len(content) > MAX_BYTES:
         document.stop((), f"larger than {MAX_BYTES // 1024} kB")
         return None
@@ -137,7 +142,7 @@ class _Reader:
                 self._refuse("a directive (%…), which a spec cannot use")
             if isinstance(event, NodeEvent):
                 self.entries += 1
-                if self.entries > MAX_ENTRIES:
+                if self.entries > self.document.room.entries:
                     self._refuse(f"more than {MAX_ENTRIES} entries")
             yield event
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
-from pydantic.json_schema import WithJsonSchema
+from pydantic import BeforeValidator, Field
 
-from moa_graph.spec.secrets import url_problem
+from moa_graph.spec.fields import Attempts, Duration, Name, Strict, Temperature, Text, Tokens
+from moa_graph.spec.slots import ModelSpec, PriceSpec, RetrieverSpec
 
 __all__ = [
     "RESERVED_LAYER_NAMES",
@@ -25,155 +24,27 @@ __all__ = [
     "PriceSpec",
     "ProposerSpec",
     "ReferencesSpec",
+    "RetrieverSpec",
     "default_layer_name",
 ]
 
 RESERVED_LAYER_NAMES = frozenset(
-    {"aggregator", "messages", "proposals", "status", "nonce", "budget", "moa_kept"}
+    {"aggregator", "budget", "messages", "moa_kept", "nonce", "passages", "proposals", "retrieve", "status"}
 )
 """Names that a layer cannot have: its graph node would clash with another node or a key of the state."""
 
-FREE_PROVIDERS = frozenset({"embedded", "replay"})
-"""Providers whose models cost nothing."""
-LOCAL_PROVIDERS = FREE_PROVIDERS | {"host"}
-"""Providers that need neither a key nor a network, as far as a spec can know."""
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,9}(ms|s|m|h)")
-_LONGEST_DURATION = 7 * 24 * 3600
+_MAX_STEPS = 10
+"""Requests of an agent that says nothing else; the default is told in the description of `max_steps`."""
 
 
-def parse_duration(value: Any) -> float:
-    """Read `30s`, `500ms`, `2m`, `1h` or a number of seconds; return seconds.
-
-    Raises ValueError for anything else, for zero and for negative values.
-    """
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError("not a duration such as 30s, 500ms, 2m, or a number of seconds")
-        value = float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(  # noqa: TRY004  (pydantic turns only a ValueError into a fault)
-            "not a duration such as 30s, 500ms, 2m, or a number of seconds"
-        )
-    if not 0 < value <= _LONGEST_DURATION:
-        raise ValueError("a duration must be longer than 0 and at most 7 days")
-    return float(value)
-
-
-def _write_duration(seconds: float) -> float | str:
-    return f"{seconds:.0f}s" if seconds == int(seconds) else seconds
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    PlainSerializer(_write_duration, when_used="json"),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST_DURATION},
-                {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?\s{0,9}(ms|s|m|h)$"},
-            ],
-            "description": "A duration: 30s, 500ms, 2m, 1h, or a number of seconds.",
-        }
-    ),
-]
-
-_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
-"""A name of a slot, layer or proposer: letters, digits, `.`, `_`, `-`; never `/` or `:`."""
-
-
-Temperature = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
-Attempts = Annotated[int, Field(ge=1, le=20)]
-Tokens = Annotated[int, Field(ge=1)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
-
-
-class PriceSpec(_Strict):
-    """State the price of a model in USD per million tokens."""
-
-    input: float = Field(ge=0, allow_inf_nan=False, description="USD per million tokens of the prompt.")
-    output: float = Field(ge=0, allow_inf_nan=False, description="USD per million tokens written.")
-
-
-def _model_name(value: str) -> str:
-    provider, colon, name = value.partition(":")
-    if not (colon and provider and name):
-        raise ValueError("not of the form provider:model, such as openai:gpt-4o")
-    return value
-
-
-def _base_url(value: str) -> str:
-    if problem := url_problem(value):
-        raise ValueError(problem)
-    return value
-
-
-def _key_variable(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", value):
-        raise ValueError("not the NAME of an environment variable, nor `none`")
-    return value
-
-
-class ModelSpec(_Strict):
-    """Describe a slot: which model, where it is served, how it samples.
-
-    `model` is `provider:model` as LangChain's `init_chat_model` reads it, or `embedded:extractive`,
-    `replay:FILE`, `host:NAME` (an object that the host program registers under NAME).
-    `temperature` and `max_tokens` default to the paper's 0.7 and 2048; `null` leaves them to the provider.
-    """
-
-    model: Annotated[str, AfterValidator(_model_name)] = Field(
-        description="provider:model, such as openai:gpt-4o, embedded:extractive, replay:FILE, host:NAME.",
-        json_schema_extra={"pattern": "^[^:]+:[\\s\\S]+$"},
-    )
-    base_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
-        default=None,
-        description="Address of a compatible server; `api_key_env` must then be said.",
-        json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"},
-    )
-    api_key_env: Annotated[str, AfterValidator(_key_variable)] | None = Field(
-        default=None,
-        description="The NAME of the environment variable that holds the key, or `none`. Never a key itself.",
-        json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$"},
-    )
-    temperature: Temperature | None = Field(
-        default=0.7, description="Sampling temperature; null leaves it to the provider."
-    )
-    max_tokens: Tokens | None = Field(
-        default=2048, description="Longest output in tokens; null leaves it to the provider."
-    )
-    params: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Passed to the provider's class as is."
-    )
-    price: PriceSpec | None = Field(default=None, description="What the model costs; unknown when left out.")
-
-    @property
-    def provider(self) -> str:
-        """Return the part of `model` before the first colon."""
-        return self.model.partition(":")[0]
-
-    @property
-    def model_name(self) -> str:
-        """Return the part of `model` after the first colon."""
-        return self.model.partition(":")[2]
-
-
-class DefaultsSpec(_Strict):
+class DefaultsSpec(Strict):
     """Set what holds for each call: seconds for one attempt, and the number of attempts."""
 
     timeout: Duration = Field(default=60.0, description="Wall clock of one attempt.")
     attempts: Attempts = Field(default=3, description="Requests sent for one call at most.")
 
 
-class LimitsSpec(_Strict):
+class LimitsSpec(Strict):
     """Bound a whole run: seconds, USD, requests, parallel requests, characters of one output."""
 
     deadline: Duration = Field(default=300.0, description="Wall clock of the whole run.")
@@ -185,7 +56,7 @@ class LimitsSpec(_Strict):
     max_output_chars: int = Field(default=200_000, ge=1, description="Longest output in characters.")
 
 
-class ReferencesSpec(_Strict):
+class ReferencesSpec(Strict):
     """Say which earlier proposals enter a prompt, and where.
 
     `placement: system` is the paper's protocol; `user` puts them into one trailing user block.
@@ -200,17 +71,46 @@ class ReferencesSpec(_Strict):
     order: Literal["listed"] = Field(default="listed", description="listed: the order of the spec.")
 
 
-class ProposerSpec(_Strict):
-    """Describe a member of a layer; anything left out is taken from its slot or from the defaults."""
+def _one_name(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
-    model: Name = Field(description="A slot: a name under `models`.")
-    id: Name | None = Field(default=None, description="Its name in the layer; default: the slot's name.")
+
+Names = Annotated[list[Name], BeforeValidator(_one_name, json_schema_input_type=Name | list[Name])]
+
+
+class ProposerSpec(Strict):
+    """Describe a member of a layer; anything left out is taken from its slot or from the defaults.
+
+    It is one of: a `model` (with `tools`, an agent), a `runnable` of the host program, or a nested `spec`.
+    """
+
+    model: Name | None = Field(default=None, description="A slot: a name under `models`.")
+    runnable: Name | None = Field(
+        default=None, description="A Runnable, agent or graph that the host program registers."
+    )
+    spec: MoASpec | None = Field(default=None, description="A Mixture-of-Agents inside: a file, or a spec.")
+    tools: Names = Field(
+        default_factory=list, description="Tools that the host program registers; makes the model an agent."
+    )
+    max_steps: int | None = Field(
+        default=None, ge=1, le=100, description="Requests that an agent may send; default: 10."
+    )
+    retrieve: Names = Field(default_factory=list, description="Retrievers whose passages it alone sees.")
+    price: PriceSpec | None = Field(default=None, description="What a runnable costs; unknown when left out.")
+    id: Name | None = Field(
+        default=None, description="Its name in the layer; default: that of its slot, runnable or spec."
+    )
     system: Text | None = Field(default=None, description="A system prompt for this proposer.")
     temperature: Temperature | None = Field(default=None, description="Overrides the slot's.")
     max_tokens: Tokens | None = Field(default=None, description="Overrides the slot's.")
     samples: int = Field(default=1, ge=1, le=100, description="Ask this often: id-1, id-2, …")
     timeout: Duration | None = Field(default=None, description="Overrides the layer's.")
     attempts: Attempts | None = Field(default=None, description="Overrides the layer's.")
+
+    @property
+    def stem(self) -> str:
+        """Return its name in the layer, before samples are numbered."""
+        return self.id or self.model or self.runnable or (self.spec.name if self.spec else "")
 
 
 def _short_form(value: Any) -> Any:
@@ -219,18 +119,27 @@ def _short_form(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Member:
-    """Hold one proposer (or the aggregator) with every default filled in; `timeout` in seconds."""
+    """Hold one proposer (or the aggregator) with every default filled in; `timeout` in seconds.
+
+    One of `model`, `runnable` and `spec` is there; with `tools` the model is an agent.
+    """
 
     id: str
-    model: str
+    model: str | None
     system: str | None
     temperature: float | None
     max_tokens: int | None
     timeout: float
     attempts: int
+    runnable: str | None = None
+    spec: MoASpec | None = None
+    tools: tuple[str, ...] = ()
+    max_steps: int = _MAX_STEPS
+    retrieve: tuple[str, ...] = ()
+    price: PriceSpec | None = None
 
 
-class LayerSpec(_Strict):
+class LayerSpec(Strict):
     """Describe one parallel step: its proposers, and how long it waits for them."""
 
     name: Name = Field(description="The name of the layer; default: layer-1, layer-2, …")
@@ -256,7 +165,7 @@ class LayerSpec(_Strict):
     def ids(self) -> Iterator[tuple[str, ProposerSpec]]:
         """Yield (proposer id, its spec) in order, `samples` expanded to id-1, id-2 and so on."""
         for proposer in self.proposers:
-            stem = proposer.id or proposer.model
+            stem = proposer.stem
             if proposer.samples == 1:
                 yield stem, proposer
             else:
@@ -264,7 +173,7 @@ class LayerSpec(_Strict):
                     yield f"{stem}-{number}", proposer
 
 
-class AggregatorSpec(_Strict):
+class AggregatorSpec(Strict):
     """Describe the final model: who writes the answer, and who takes over when it fails."""
 
     model: Name = Field(description="A slot: who writes the answer.")
@@ -278,6 +187,11 @@ class AggregatorSpec(_Strict):
     attempts: Attempts | None = Field(default=None, description="Overrides `defaults.attempts`.")
     references: ReferencesSpec = Field(
         default=ReferencesSpec(), description="How it sees the last layer's proposals."
+    )
+    retrieve: Names = Field(default_factory=list, description="Retrievers whose passages it alone sees.")
+    citations: Literal["none", "checked", "required"] = Field(
+        default="none",
+        description="Cite passages by id; checked: wrong ids are noted; required: wrong ids or none fail.",
     )
 
 
@@ -301,7 +215,7 @@ def _version(value: Any) -> Any:
     return value
 
 
-class MoASpec(_Strict):
+class MoASpec(Strict):
     """Describe a whole Mixture-of-Agents: slots, limits, proposer layers and the aggregator."""
 
     moa: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="The version of the format.")
@@ -309,6 +223,17 @@ class MoASpec(_Strict):
     description: str = Field(default="", description="What it is for.")
     models: dict[Name, ModelSpec] = Field(
         min_length=1, description="The slots; all other places refer to a slot by its name."
+    )
+    retrievers: dict[Name, RetrieverSpec] = Field(
+        default_factory=dict, description="The retrievers; all other places refer to one by its name."
+    )
+    retrieve: Names = Field(
+        default_factory=list,
+        description="Retrievers that are asked once, first; everybody sees the passages.",
+    )
+    fan_out: Literal["user_turn", "every_call"] = Field(
+        default="user_turn",
+        description="user_turn: tool results go to the aggregator alone, with the references of their turn.",
     )
     defaults: DefaultsSpec = Field(default=DefaultsSpec(), description="What holds for each call.")
     limits: LimitsSpec = Field(default=LimitsSpec(), description="What bounds a whole run.")
@@ -322,6 +247,12 @@ class MoASpec(_Strict):
         """Return the number of layers including the aggregator."""
         return len(self.layers) + 1
 
+    def requested(self, member: Member) -> str:
+        """Return what a member asks for: `provider:model` of its slot, `runnable:NAME` or `spec:NAME`."""
+        if member.model is not None:
+            return self.models[member.model].model
+        return f"runnable:{member.runnable}" if member.spec is None else f"spec:{member.spec.name}"
+
     def members(self, layer: LayerSpec) -> list[Member]:
         """Return the proposers of a layer in spec order, with defaults filled in."""
         return [
@@ -333,6 +264,12 @@ class MoASpec(_Strict):
                 max_tokens=proposer.max_tokens,
                 timeout=proposer.timeout or layer.timeout or self.defaults.timeout,
                 attempts=proposer.attempts or layer.attempts or self.defaults.attempts,
+                runnable=proposer.runnable,
+                spec=proposer.spec,
+                tools=tuple(proposer.tools),
+                max_steps=proposer.max_steps or _MAX_STEPS,
+                retrieve=tuple(proposer.retrieve),
+                price=proposer.price,
             )
             for id_, proposer in layer.ids()
         ]
@@ -349,6 +286,7 @@ class MoASpec(_Strict):
                 max_tokens=spec.max_tokens,
                 timeout=spec.timeout or self.defaults.timeout,
                 attempts=spec.attempts or self.defaults.attempts,
+                retrieve=tuple(spec.retrieve),
             )
             for slot in [spec.model, *spec.fallbacks]
         ]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from moa_graph.spec.document import Document, Path, as_mapping, show
+from moa_graph.spec.parts import Part
 from moa_graph.spec.providers import ExtractiveParams, is_extractive
 from moa_graph.spec.schema import (
     AggregatorSpec,
@@ -17,10 +18,10 @@ from moa_graph.spec.schema import (
     LimitsSpec,
     MoASpec,
     ModelSpec,
-    PriceSpec,
     ProposerSpec,
     ReferencesSpec,
 )
+from moa_graph.spec.slots import PriceSpec, RetrieverSpec
 
 __all__ = ["check_params", "check_structure"]
 
@@ -29,10 +30,13 @@ _CLASSES: dict[tuple[str, ...], type[BaseModel]] = {
     ("models", "*"): ModelSpec,
     ("models", "*", "params"): ExtractiveParams,  # the only params that a spec can judge
     ("models", "*", "price"): PriceSpec,
+    ("retrievers", "*"): RetrieverSpec,
     ("defaults",): DefaultsSpec,
     ("limits",): LimitsSpec,
     ("layers", "*"): LayerSpec,
     ("layers", "*", "proposers", "*"): ProposerSpec,
+    ("layers", "*", "proposers", "*", "price"): PriceSpec,
+    ("layers", "*", "proposers", "*", "spec"): MoASpec,
     ("layers", "*", "references"): ReferencesSpec,
     ("aggregator",): AggregatorSpec,
     ("aggregator", "references"): ReferencesSpec,
@@ -54,16 +58,25 @@ _EXAMPLES = {
     ("models",): "{a: {model: openai:gpt-4o}}",
     ("models", "*"): "{model: openai:gpt-4o}",
     ("models", "*", "price"): "{input: 2.5, output: 10}",
+    ("retrievers",): "{docs: {retriever: bm25, files: [docs/*.md]}}",
+    ("retrievers", "*"): "{retriever: bm25, files: [docs/*.md]}",
+    ("retrievers", "*", "files"): "[docs/*.md]",
+    ("retrieve",): "[docs]",
     ("defaults",): "{timeout: 60s}",
     ("limits",): "{deadline: 5m}",
     ("layers",): "[{proposers: [a, b]}]",
     ("layers", "*"): "{proposers: [a, b]}",
     ("layers", "*", "proposers"): "[a, b]",
     ("layers", "*", "proposers", "*"): "{model: a}",
+    ("layers", "*", "proposers", "*", "price"): "{input: 2.5, output: 10}",
+    ("layers", "*", "proposers", "*", "retrieve"): "[docs]",
+    ("layers", "*", "proposers", "*", "spec"): "{moa: 1, name: inner, …}, or the path of a file",
+    ("layers", "*", "proposers", "*", "tools"): "[search]",
     ("layers", "*", "references"): "{placement: user}",
     ("aggregator",): "{model: a}",
     ("aggregator", "fallbacks"): "[a, b]",
     ("aggregator", "references"): "{placement: user}",
+    ("aggregator", "retrieve"): "[docs]",
 }
 """What to write where a mapping or a list is expected; a and b are slots."""
 
@@ -85,9 +98,9 @@ def check_structure(document: Document) -> MoASpec | None:
     return None
 
 
-def check_params(document: Document) -> None:
+def check_params(part: Part) -> None:
     """Note every fault in the params of embedded models; what has a fault already is left out."""
-    for slot, model in as_mapping(as_mapping(document.data).get("models")).items():
+    for slot, model in as_mapping(part.data.get("models")).items():
         params = as_mapping(model).get("params")
         if not is_extractive(model) or not isinstance(params, dict):
             continue
@@ -96,8 +109,8 @@ def check_params(document: Document) -> None:
         except ValidationError as error:
             for details in error.errors(include_url=False):
                 path = ("models", slot, "params", *details["loc"])
-                if not document.has_fault(path):
-                    _note(document, {**details, "loc": path})
+                if not part.has_fault(path):
+                    _note(part.document, {**details, "loc": (*part.base, *path)})
 
 
 def _note(document: Document, details: ErrorDetails) -> None:
@@ -116,7 +129,7 @@ def _note(document: Document, details: ErrorDetails) -> None:
         document.fault(path, f"{show(str(path[-1]))} is missing", expected=_description(path))
     elif path[-1:] == ("[key]",):
         document.fault(path[:-1], "not a name", expected=_NAME, at=document.keys.get(path[:-1]))
-    elif path == ("moa",):
+    elif _shape(path) == ("moa",):
         document.fault(
             path, "not a version of the format that this release reads", expected="1, its only version"
         )
@@ -163,9 +176,15 @@ def _kind_of(value: Any) -> str:
 
 
 def _shape(path: Path) -> tuple[str, ...]:
-    """Return a path with a star for every number and for the name of a slot."""
+    """Return a path from the innermost spec, with a star for every number and for a name that is free."""
+    while len(path) > len(_NESTED) and path[4] == "spec" and path[0] == "layers":
+        path = path[len(_NESTED) :]
     shape = tuple("*" if isinstance(part, int) else part for part in path)
-    return ("models", "*", *shape[2:]) if shape[:1] == ("models",) and len(shape) > 1 else shape
+    return (shape[0], "*", *shape[2:]) if shape[:1] in _BY_NAME and len(shape) > 1 else shape
+
+
+_NESTED = ("layers", "*", "proposers", "*", "spec")
+_BY_NAME = {("models",), ("retrievers",)}
 
 
 def _class_at(path: Path) -> type[BaseModel] | None:

@@ -14,7 +14,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from moa_graph.spec.scalars import read_scalar
 from moa_graph.spec.schema import MoASpec, default_layer_name
 
-__all__ = ["dump_spec", "json_schema", "schema_text", "spec_hash"]
+__all__ = ["dump_spec", "is_hash_of", "json_schema", "schema_text", "spec_hash"]
 
 _SCHEMA_ID = "urn:moa-graph:spec:1"
 
@@ -45,41 +45,95 @@ def _reads_as_something_else(text: str) -> bool:
 
 
 def dump_spec(spec: MoASpec) -> str:
-    """Write a spec as YAML text that loads back to an equal spec; what is a default is left out."""
-    data = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    for index, layer in enumerate(data.get("layers", [])):
-        if layer["name"] == default_layer_name(index):
-            del layer["name"]
-        layer["proposers"] = [
-            proposer["model"] if set(proposer) == {"model"} else proposer for proposer in layer["proposers"]
-        ]
+    """Write a spec as YAML text that loads back to an equal spec; what is a default is left out.
+
+    Nested specs stand inline, so the text needs no other file.
+    """
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # annotated as None only
     yaml.width = 100
     stream = StringIO()
-    yaml.dump(data, stream)
+    yaml.dump(_short(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)), stream)
     return stream.getvalue()
 
 
+def _short(data: dict[str, Any]) -> dict[str, Any]:
+    """Take default names of layers out of a spec, in place, and write proposers in their short form."""
+    for index, layer in enumerate(data.get("layers", [])):
+        if layer["name"] == default_layer_name(index):
+            del layer["name"]
+        for proposer in layer["proposers"]:
+            if "spec" in proposer:
+                _short(proposer["spec"])
+        layer["proposers"] = [
+            proposer["model"] if set(proposer) == {"model"} else proposer for proposer in layer["proposers"]
+        ]
+    return data
+
+
 def spec_hash(spec: MoASpec) -> str:
-    """Return "sha256:…" of the canonical JSON of a spec: equal for equal specs, however they were written."""
-    canonical = json.dumps(
-        spec.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    """Return "sha256:…" of the canonical JSON of a spec: equal for equal specs, however they were written.
+
+    Defaults are left out, so that a key that a later release adds leaves the hashes of earlier specs alone.
+    """
+    return _hash(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
+
+def is_hash_of(recorded: str, spec: MoASpec) -> bool:
+    """Tell whether a hash that was kept is that of a spec, also if an earlier release computed it."""
+    return recorded == spec_hash(spec) or recorded == _hash(_first_form(spec))
+
+
+def _hash(data: dict[str, Any]) -> str:
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _first_form(spec: MoASpec) -> dict[str, Any]:
+    """Return what hashes were once computed from: every key that there was then, defaults as well.
+
+    A key that has come since is left out where it has its default, and stands there where it has not.
+    """
+    data = spec.model_dump(mode="json", by_alias=True)
+    proposers = [proposer for layer in data["layers"] for proposer in layer["proposers"]]
+    for place in [data, data["aggregator"], *proposers]:
+        for key, default in _LATER.items():
+            if key in place and place[key] == default:
+                del place[key]
+    return data
+
+
+_LATER: dict[str, Any] = {
+    "retrievers": {},
+    "fan_out": "user_turn",
+    "citations": "none",
+    "runnable": None,
+    "spec": None,
+    "tools": [],
+    "max_steps": None,
+    "retrieve": [],
+    "price": None,
+}
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a spec, for editors and other tools."""
-    schema = MoASpec.model_json_schema(by_alias=True)
-    schema["$defs"]["LayerSpec"]["required"].remove("name")  # the loader fills it in
-    schema["properties"]["models"]["additionalProperties"] = False  # a slot's name fits the pattern
+    schema = MoASpec.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    classes = schema["$defs"]
+    whole = classes.pop("MoASpec")  # stands at the root, where `#` means it
+    for section in ("models", "retrievers"):
+        whole["properties"][section]["additionalProperties"] = False  # a name fits the pattern
+    classes["LayerSpec"]["required"].remove("name")  # the loader fills it in
+    proposer = classes["ProposerSpec"]
+    proposer["oneOf"] = [{"required": [key]} for key in ("model", "runnable", "spec")]
+    proposer["properties"]["spec"] |= {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#"}]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": _SCHEMA_ID,
-        **schema,
+        "$defs": classes,
+        **whole,
         "title": "Mixture-of-Agents spec, version 1",
     }
 

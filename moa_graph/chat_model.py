@@ -1,0 +1,290 @@
+"""MoA as a LangChain chat model: a spec wherever a model is expected."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
+from uuid import uuid4
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    CallbackManagerForLLMRun,
+)
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import set_config_context
+from langchain_core.tools import BaseTool
+from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
+from langchain_core.tracers.log_stream import LogStreamCallbackHandler
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+
+from moa_graph import background
+from moa_graph.compiled import CompiledMoA
+from moa_graph.graph import build_graph
+from moa_graph.models.pool import ModelPool
+from moa_graph.proposers.relay import Relay
+from moa_graph.spec.loading import dump_spec, load_spec
+from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.writing import spec_hash
+from moa_graph.state import MoAInput
+from moa_graph.structured import with_response_format
+from moa_graph.terms import TERMS, Terms
+
+__all__ = ["MoAChatModel"]
+
+
+class MoAChatModel(BaseChatModel):
+    """Answer as the mixture of a spec does: proposers advise, the aggregator writes, and alone calls tools.
+
+    `spec` is a MoASpec, the path of a spec's file, or a mapping. `models`, `retrievers`, `tools` and
+    `runnables` are objects of the host program, as for `build_graph`. `fan_out` overrides the spec's: with "user_turn" the results of tools go to the aggregator alone, with the references of their
+    turn; with "every_call" all are asked again. `temperature`, `max_tokens` and `stop` are the aggregator's.
+
+    The answer's `usage_metadata` is the whole run's, `response_metadata["moa"]` its summary. A call raises
+    what a run raises: ModelNotReady before anything is called, RunError with all that was paid for. An
+    aggregator that fails after the first token of a stream ends the run: the beginning of an answer cannot be
+    taken back, so there is neither another attempt nor a fallback.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    spec: MoASpec
+    fan_out: Literal["user_turn", "every_call"] | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    streaming: bool = False
+    models: dict[str, BaseChatModel] = Field(default_factory=dict, repr=False, exclude=True)
+    retrievers: dict[str, BaseRetriever] = Field(default_factory=dict, repr=False, exclude=True)
+    tools: dict[str, BaseTool] = Field(default_factory=dict, repr=False, exclude=True)
+    runnables: dict[str, Runnable[Any, Any]] = Field(default_factory=dict, repr=False, exclude=True)
+    _graph: CompiledMoA | None = PrivateAttr(default=None)
+    _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
+
+    @field_validator("spec", mode="before")
+    @classmethod
+    def _load(cls, value: Any) -> MoASpec:
+        return value if isinstance(value, MoASpec) else load_spec(value)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private = {**(state["__pydantic_private__"] or {}), "_graph": None}  # made anew where it is needed
+        return {**state, "__pydantic_private__": private}
+
+    # -- what it is --------------------------------------------------------------------------------------
+
+    @property
+    def _llm_type(self) -> str:
+        return "moa_graph"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        """Return what tells its answers apart in a cache: the whole spec, and what was registered."""
+        registered = [self.models, self.retrievers, self.tools, self.runnables]
+        return {
+            "spec": dump_spec(self.spec),
+            "spec_hash": spec_hash(self.spec),
+            "fan_out": self.fan_out or self.spec.fan_out,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            # Objects of the host cannot be compared: two of one name may answer differently.
+            "registered": self._identity if any(registered) else None,
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        name = kwargs.get("model", self.spec.name)
+        return {**params, "ls_provider": "moa_graph", "ls_model_name": name}
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """Return what the aggregator can do; nothing is known of it before its key and package are there."""
+        aggregator = ModelPool(self.spec, self.models).single(self.spec.aggregator.model)
+        return cast("ModelProfile | None", getattr(aggregator, "profile", None))
+
+    # -- tools and structured output: the aggregator's alone -----------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools to the aggregator; proposers see what tools returned as plain text.
+
+        `tool_choice` and the other arguments are passed to the `bind_tools` of the aggregator's model.
+        """
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable whose aggregator answers in the form of `schema`.
+
+        `method` is "function_calling" (the default: every model that can call tools can do it), "json_schema"
+        or "json_mode", where the aggregator's provider takes `response_format` as OpenAI does.
+        """
+        method = kwargs.pop("method", "function_calling")
+        if method == "function_calling":
+            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        return with_response_format(self, schema, method, include_raw=include_raw, **kwargs)
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return background.run(self._answer(messages, stop, run_manager, kwargs))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await self._answer(messages, stop, run_manager, kwargs)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        yield from background.iterate(self._chunks(messages, stop, run_manager, kwargs))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in self._chunks(messages, stop, run_manager, kwargs):
+            yield chunk
+
+    async def _answer(
+        self, messages: list[BaseMessage], stop: list[str] | None, manager: _Manager, options: dict[str, Any]
+    ) -> ChatResult:
+        terms = self._terms(stop, options)
+        return ChatResult(generations=[ChatGeneration(message=await self._run(messages, manager, terms))])
+
+    async def _chunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, manager: _Manager, options: dict[str, Any]
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        """Yield the answer's tokens as they come, and at the end what the whole run says of itself."""
+        pieces: asyncio.Queue[AIMessageChunk | None] = asyncio.Queue()
+        relay = Relay(pieces.put_nowait)
+        terms = self._terms(stop, options) | Terms(relay=relay)
+        run = asyncio.ensure_future(self._run(messages, manager, terms))
+        run.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield ChatGenerationChunk(message=piece)
+            yield ChatGenerationChunk(message=_last(await run, whole=not relay.began))
+        finally:
+            if not run.done():  # nobody reads on: end what is under way
+                run.cancel()
+                await asyncio.wait({run})
+
+    def _terms(self, stop: list[str] | None, options: dict[str, Any]) -> Terms:
+        acting = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop}
+        acting = {name: value for name, value in acting.items() if value is not None} | options
+        fan_out = acting.pop("fan_out", self.fan_out)
+        return Terms(acting=acting, **({"fan_out": fan_out} if fan_out else {}))
+
+    async def _run(self, messages: list[BaseMessage], manager: _Manager, terms: Terms) -> AIMessage:
+        """Run the graph as a child of this call, and of nothing else.
+
+        A graph that surrounds the call would lend it its checkpointer and its streams: a model has neither.
+        """
+        graph = self._compiled()
+        config: RunnableConfig = {"callbacks": _children(manager), "configurable": {TERMS: terms}}
+        # Ids belong to the graph's state; the caller's messages stay as they are.
+        question: MoAInput = {"messages": [message.model_copy(update={"id": None}) for message in messages]}
+        with set_config_context(config) as context:
+            run = asyncio.create_task(graph.ainvoke(question, config), context=context)
+            state = await run
+        answer: AIMessage = state["messages"][-1]
+        return answer.model_copy(update={"id": None})
+
+    def _compiled(self) -> CompiledMoA:
+        if self._graph is None:
+            self._graph = build_graph(
+                self.spec,
+                models=self.models,
+                retrievers=self.retrievers,
+                tools=self.tools,
+                runnables=self.runnables,
+            ).compile(checkpointer=False)
+        return self._graph
+
+
+_Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
+
+
+def _children(manager: _Manager) -> AsyncCallbackManager | None:
+    """Return the callbacks of the calls inside: tracers record them as children of this call.
+
+    Other handlers hear of this call alone, or they would count its tokens twice and show them several times.
+    """
+    if manager is None:
+        return None
+    tracers: list[BaseCallbackHandler] = [
+        handler
+        for handler in manager.inheritable_handlers
+        if isinstance(handler, BaseTracer | AsyncBaseTracer)
+        and not isinstance(handler, LogStreamCallbackHandler)
+    ]
+    return AsyncCallbackManager(
+        handlers=tracers,
+        inheritable_handlers=tracers,
+        parent_run_id=manager.run_id,
+        tags=manager.inheritable_tags,
+        inheritable_tags=manager.inheritable_tags,
+        metadata=manager.inheritable_metadata,
+        inheritable_metadata=manager.inheritable_metadata,
+    )
+
+
+def _last(answer: AIMessage, *, whole: bool) -> AIMessageChunk:
+    """Return the end of a stream; the `whole` answer if nothing of it was streamed."""
+    chunk = AIMessageChunk(
+        content="",
+        usage_metadata=answer.usage_metadata,
+        response_metadata=answer.response_metadata,
+        chunk_position="last",
+    )
+    if not whole:
+        return chunk
+    calls = [
+        {**call, "args": json.dumps(call["args"]), "index": index, "type": "tool_call_chunk"}
+        for index, call in enumerate(answer.tool_calls)
+    ]
+    return chunk.model_copy(
+        update={
+            "content": answer.content,
+            "additional_kwargs": answer.additional_kwargs,
+            "tool_call_chunks": calls,
+        }
+    )

@@ -1,0 +1,122 @@
+"""What answers a prompt: the slot of a model, or what stands in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+
+from moa_graph.budget import Budget
+from moa_graph.models.failures import ModelOutputError
+from moa_graph.models.pool import ModelPool
+from moa_graph.proposers.relay import Relay
+from moa_graph.proposers.spending import Spending
+from moa_graph.spec.schema import Member
+
+__all__ = ["Exchange", "ModelSource", "Source"]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Hold what one attempt needs beside its prompt: who pays, until when, and how the answer is written.
+
+    `deadline` is a `time.monotonic()` time. `acting` are arguments of the call, such as tools; `relay`
+    gets the tokens.
+    """
+
+    spending: Spending
+    deadline: float
+    acting: Mapping[str, Any]
+    relay: Relay | None
+
+
+class Source(Protocol):
+    """Be what answers a prompt: a model, an agent, a runnable, a nested mixture."""
+
+    def spending(self, budget: Budget) -> Spending:
+        """Return an empty count of what one call takes."""
+        ...
+
+    def place(self, budget: Budget) -> AbstractAsyncContextManager[None]:
+        """Return what an attempt holds while it is under way, so that `limits.max_concurrency` is kept."""
+        ...
+
+    async def answer(
+        self, prompt: Sequence[BaseMessage], config: RunnableConfig, exchange: Exchange
+    ) -> AIMessage:
+        """Return one message, having booked every request that it took; raise what went wrong.
+
+        Raises BudgetSpent when the run cannot afford a request.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Ask the model of a slot, with a member's sampling settings."""
+
+    pool: ModelPool
+    member: Member
+    slot: str
+
+    def spending(self, budget: Budget) -> Spending:
+        """Return an empty count with the slot's price and longest output."""
+        longest = self.member.max_tokens or self.pool.spec.models[self.slot].max_tokens
+        return Spending(budget, self.pool.price(self.slot), longest)
+
+    def place(self, budget: Budget) -> AbstractAsyncContextManager[None]:
+        """Return the run's own semaphore: one request at a time."""
+        return budget.concurrency
+
+    def model(self) -> BaseChatModel:
+        """Return the chat model."""
+        member = self.member
+        return self.pool.get(self.slot, temperature=member.temperature, max_tokens=member.max_tokens)
+
+    async def answer(
+        self, prompt: Sequence[BaseMessage], config: RunnableConfig, exchange: Exchange
+    ) -> AIMessage:
+        """Send one request."""
+        exchange.spending.begin(prompt)
+        model = _acting(self.model(), exchange.acting)
+        if exchange.relay is None:
+            message: Any = await model.ainvoke(prompt, config)
+        else:
+            message = await _streamed(model, prompt, config, exchange.relay)
+        if not isinstance(message, AIMessage):
+            raise ModelOutputError(f"the model returned {type(message).__name__} instead of an AIMessage")
+        exchange.spending.finish(message)
+        return message
+
+
+def _acting(model: Any, acting: Mapping[str, Any]) -> Runnable[LanguageModelInput, Any]:
+    """Return the model with the arguments of the call; tools are bound as its provider wants them."""
+    options = dict(acting)
+    tools = options.pop("tools", None)
+    if tools and isinstance(model, RunnableBinding):  # a model of the host with settings of its own
+        model, options = model.bound, {**model.kwargs, **options}
+    bound: Runnable[LanguageModelInput, Any] = model
+    if tools:
+        bound = model.bind_tools(tools, **options)
+    elif options:
+        bound = model.bind(**options)
+    return bound
+
+
+async def _streamed(
+    model: Runnable[LanguageModelInput, Any],
+    prompt: Sequence[BaseMessage],
+    config: RunnableConfig,
+    relay: Relay,
+) -> BaseMessage | None:
+    """Pass the tokens on while they come; return the whole message."""
+    whole: AIMessageChunk | None = None
+    async for chunk in model.astream(prompt, config):
+        relay.send(chunk)
+        whole = chunk if whole is None else whole + chunk
+    return None if whole is None else message_chunk_to_message(whole)

@@ -1,0 +1,85 @@
+"""What a trace is told of calls that are cut off: LangChain itself reports a cancelled model to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks.manager import ahandle_event
+from langchain_core.runnables.config import (
+    RunnableConfig,
+    get_async_callback_manager_for_config,
+    merge_configs,
+)
+
+__all__ = ["ending_traces"]
+
+_CUT = "ended from outside, before its answer was complete"
+
+
+@asynccontextmanager
+async def ending_traces(config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
+    """Yield the config for a call; if the call is cancelled, report what it had begun as ended by an error.
+
+    Otherwise LangSmith would show those runs as pending, OpenTelemetry would export no span of them, and
+    tracers would keep their prompts in memory for ever.
+    """
+    watch = _OpenRuns()
+    try:
+        yield merge_configs(config, {"callbacks": [watch]})
+    except asyncio.CancelledError:
+        handlers = get_async_callback_manager_for_config(config).handlers
+        for id_, run in reversed(list(watch.open.items())):  # the innermost first
+            await ahandle_event(
+                handlers,
+                f"on_{run.kind}_error",
+                _IGNORED_AS[run.kind],
+                asyncio.CancelledError(_CUT),
+                run_id=id_,
+                parent_run_id=run.parent,
+                tags=run.tags,
+            )
+        raise
+
+
+_IGNORED_AS = {"llm": "ignore_llm", "retriever": "ignore_retriever", "tool": "ignore_agent"}
+"""The mark by which a callback handler says that it does not want the events of a kind."""
+
+
+class _Run(NamedTuple):
+    kind: str
+    parent: UUID | None
+    tags: list[str] | None
+
+
+class _OpenRuns(BaseCallbackHandler):
+    """Know the chat models, retrievers and tools that have begun and not ended; the rest report their own end."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: dict[UUID, _Run] = {}
+
+    def _begin(self, kind: str, ids: dict[str, Any]) -> None:
+        self.open[ids["run_id"]] = _Run(kind, ids.get("parent_run_id"), ids.get("tags"))
+
+    def on_chat_model_start(self, *_: Any, **ids: Any) -> None:
+        self._begin("llm", ids)
+
+    def on_retriever_start(self, *_: Any, **ids: Any) -> None:
+        self._begin("retriever", ids)
+
+    def on_tool_start(self, *_: Any, **ids: Any) -> None:
+        self._begin("tool", ids)
+
+    def _end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        self.open.pop(run_id, None)
+
+    on_llm_end = on_llm_error = _end
+    on_retriever_end = on_retriever_error = _end
+    on_tool_end = on_tool_error = _end

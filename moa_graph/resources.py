@@ -1,0 +1,82 @@
+"""All that a run needs ready before its first call: models, retrievers, and what the host registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+
+from moa_graph.errors import ModelNotReady
+from moa_graph.models.pool import ModelPool
+from moa_graph.retrieval.pool import RetrieverPool
+from moa_graph.spec.schema import MoASpec
+
+__all__ = ["Registered", "Resources"]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Hold the objects that the host program registers by name; a spec can refer to no others."""
+
+    models: Mapping[str, BaseChatModel] = field(default_factory=dict)
+    retrievers: Mapping[str, BaseRetriever] = field(default_factory=dict)
+    tools: Mapping[str, BaseTool] = field(default_factory=dict)
+    runnables: Mapping[str, Runnable[Any, Any]] = field(default_factory=dict)
+
+
+class Resources:
+    """Hold what one spec uses; nothing is made or looked up before a run starts."""
+
+    def __init__(self, spec: MoASpec, registered: Registered) -> None:
+        self.spec = spec
+        self.registered = registered
+        self.models = ModelPool(spec, registered.models)
+        self.retrievers = RetrieverPool(spec, registered.retrievers)
+        self.nested: list[Resources] = []
+        """What the specs inside this one use."""
+        self._loaded = False
+
+    @property
+    def loaded(self) -> bool:
+        """Tell whether all is ready."""
+        return self._loaded
+
+    def problems(self) -> list[str]:
+        """Return what is missing before a run can start, each as a sentence that says how to mend it."""
+        return list(dict.fromkeys(self._problems()))
+
+    def load(self) -> None:
+        """Make all ready; raise ModelNotReady naming all that is missing at once."""
+        if problems := self.problems():
+            raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
+        self.models.load()
+        self.retrievers.load()
+        for inner in self.nested:
+            inner.load()
+        self._loaded = True
+
+    def _problems(self) -> Iterator[str]:
+        yield from self.models.problems()
+        yield from self.retrievers.problems()
+        for layer in self.spec.layers:
+            for member in self.spec.members(layer):
+                where = f"{layer.name}/{member.id}"
+                if member.runnable is not None and member.runnable not in self.registered.runnables:
+                    yield _unregistered(where, "runnable", member.runnable)
+                for tool in member.tools:
+                    if tool not in self.registered.tools:
+                        yield _unregistered(where, "tool", tool)
+        for inner in self.nested:
+            yield from inner.problems()
+
+
+def _unregistered(where: str, kind: str, name: str) -> str:
+    return (
+        f"{where}: no {kind} is registered under the name {name!r}; "
+        f"register one with build_graph(spec, {kind}s={{{name!r}: …}})."
+    )

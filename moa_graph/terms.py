@@ -1,0 +1,64 @@
+"""On what terms a run takes place: what its caller says beside the conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
+from typing_extensions import TypedDict
+
+from moa_graph.advising import Carried, carried
+from moa_graph.budget import Account
+from moa_graph.proposers.relay import Relay
+from moa_graph.spec.schema import MoASpec
+from moa_graph.state import Proposal
+
+__all__ = ["TERMS", "Inside", "Terms", "given_terms", "going_on", "without_terms"]
+
+TERMS = "moa"
+"""The key of `config["configurable"]` that holds a run's terms."""
+
+
+class Inside(TypedDict):
+    """Say in which call of another run this one takes place, who pays, and until when.
+
+    `deadline` is a `time.monotonic()` time.
+    """
+
+    account: Account
+    deadline: float
+
+
+class Terms(TypedDict, total=False):
+    """Say on what terms a run takes place; all may be left out.
+
+    `acting` are arguments of the aggregator's call alone, such as `tools`, `tool_choice`, `stop`. `fan_out`
+    overrides the spec's. `relay` gets the answer's tokens. `paid` are the records of calls of this turn that
+    failed earlier: they gave nothing, but count against the limits and in the sums.
+    """
+
+    acting: Mapping[str, Any]
+    fan_out: Literal["user_turn", "every_call"]
+    relay: Relay
+    paid: Sequence[Proposal]
+    inside: Inside
+
+
+def given_terms() -> Terms:
+    """Return the terms of the run that is under way."""
+    return cast("Terms", get_config().get("configurable", {}).get(TERMS) or {})
+
+
+def without_terms(config: RunnableConfig) -> RunnableConfig:
+    """Return a config for something inside a run: the run's terms are not its own."""
+    # Not taken out but overwritten, because LangGraph merges this into what surrounds the call.
+    return {**config, "configurable": {**config.get("configurable", {}), TERMS: None}}
+
+
+def going_on(spec: MoASpec, messages: Sequence[BaseMessage]) -> Carried | None:
+    """Return what the aggregator goes on with, alone, after tools it called; None: all are to be asked."""
+    cadence = given_terms().get("fan_out") or spec.fan_out
+    return carried(messages) if cadence == "user_turn" and spec.layers else None

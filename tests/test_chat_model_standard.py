@@ -1,0 +1,74 @@
+"""LangChain's own suites for chat models, unit and integration, against MoA with an aggregator that acts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+from moa_graph import MoAChatModel
+from tests.fakes.acting import ActingChatModel
+from tests.fakes.models import ScriptedChatModel
+
+SPEC = {
+    "moa": 1,
+    "name": "standard",
+    "models": {"adviser": {"model": "host:adviser"}, "actor": {"model": "host:actor"}},
+    "layers": [{"name": "draft", "proposers": [{"model": "adviser", "samples": 2}]}],
+    "aggregator": {"model": "actor"},
+}
+
+
+def parameters() -> dict[str, Any]:
+    return {"spec": SPEC, "models": {"adviser": ScriptedChatModel(), "actor": ActingChatModel()}}
+
+
+class TestUnit(ChatModelUnitTests):
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return MoAChatModel
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return parameters()
+
+    @property
+    def standard_chat_model_params(self) -> dict[str, Any]:
+        # Time and attempts are said in the spec, for each call and for the run.
+        return {"temperature": 0, "max_tokens": 100, "stop": []}
+
+
+class TestIntegration(ChatModelIntegrationTests):
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return MoAChatModel
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return parameters()
+
+    @property
+    def standard_chat_model_params(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def has_tool_calling(self) -> bool:
+        return True
+
+    @property
+    def has_tool_choice(self) -> bool:
+        return True
+
+    @property
+    def has_structured_output(self) -> bool:
+        return True
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def model_override_value(self) -> str:
+        return "another-aggregator"
