@@ -51,7 +51,7 @@ bench: $(VENV)/.stamp-bench  ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m bench.run
 
 clean:  ## take away .venv and everything that was generated locally
-	rm -rf $(VENV) dist build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .langgraph_api
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says what is installed; editing pyproject.toml makes it stale. Pip is renewed first: the one that

@@ -11,6 +11,7 @@ from typing import Any
 from bench.figures import Figure, plain
 from bench.setting import CALLS, LAYERS, QUESTION, TEXT_CHARS, WIDTH, CheckedError, checked_run
 from moa_graph.graph import build_graph
+from moa_graph.resources import Registered
 from moa_graph.runs.stores import open_store
 from moa_graph.runs.threads import Runs
 from moa_graph.spec.schema import MoASpec
@@ -41,7 +42,7 @@ async def measure(_: ServerProcess) -> list[Figure]:
 
             kept = await _runs_a_second(on_graph)
         async with open_store(server.new_database()) as store:
-            runs = Runs(store, spec, models)
+            runs = Runs(store, spec, Registered(models))
 
             async def on_thread(thread: str) -> None:
                 run = await runs.start(QUESTION, thread=thread)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MoAError,
         ModelNotReady,
         QuorumNotMet,
+        RetrievalFailed,
         RunError,
         SpecError,
         SpecMismatch,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from moa_graph.spec.loading import dump_spec, json_schema, load_spec, parse_spec
     from moa_graph.spec.schema import MoASpec
     from moa_graph.state import Failure, MoAState, Proposal
+    from moa_graph.tool import as_tool
 
 _HOME = {
     "AggregatorFailed": "errors",
@@ -48,6 +50,7 @@ _HOME = {
     "ModelNotReady": "errors",
     "Proposal": "state",
     "QuorumNotMet": "errors",
+    "RetrievalFailed": "errors",
     "RunError": "errors",
     "Run": "runs.run",
     "Runs": "runs.threads",
@@ -56,6 +59,7 @@ _HOME = {
     "StoreError": "errors",
     "ThreadBusy": "errors",
     "ThreadError": "errors",
+    "as_tool": "tool",
     "build_graph": "graph",
     "dump_spec": "spec.loading",
     "json_schema": "spec.loading",
@@ -77,6 +81,7 @@ __all__ = [
     "ModelNotReady",
     "Proposal",
     "QuorumNotMet",
+    "RetrievalFailed",
     "Run",
     "RunError",
     "Runs",
@@ -85,6 +90,7 @@ __all__ = [
     "StoreError",
     "ThreadBusy",
     "ThreadError",
+    "as_tool",
     "build_graph",
     "dump_spec",
     "json_schema",

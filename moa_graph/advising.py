@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from typing_extensions import TypedDict
 
-from moa_graph.passages import Passage
+from moa_graph.passages import Passage, ShownSource
 from moa_graph.state import Reference
 
 __all__ = ["ADVISE", "Carried", "carried", "plain", "uses_tools"]
@@ -21,11 +21,15 @@ ADVISE = (
 
 
 class Carried(TypedDict):
-    """Hold what the aggregator saw when it called tools, for the calls that follow in the same turn."""
+    """Hold what the aggregator saw when it called tools, for the calls that follow in the same turn.
+
+    `sources` are those of all passages that anybody was shown by then: they can be cited.
+    """
 
     nonce: str
     references: list[Reference]
     passages: list[Passage]
+    sources: list[ShownSource]
 
 
 def uses_tools(messages: Sequence[BaseMessage]) -> bool:

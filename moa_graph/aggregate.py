@@ -14,6 +14,7 @@ from moa_graph.advising import Carried
 from moa_graph.errors import AggregatorFailed
 from moa_graph.execution import Execution, enter, totals
 from moa_graph.node import Dispatch, Node
+from moa_graph.passages import Passage, ShownSource, citations, sources_of
 from moa_graph.proposers import NoProposal, Request
 from moa_graph.proposers.call import Caller
 from moa_graph.resources import Resources
@@ -25,6 +26,10 @@ __all__ = ["AggregatorNode"]
 
 _FINAL: frozenset[str] = frozenset({"budget", "deadline"})
 """Failures after which no fallback can do better."""
+
+
+_TASK = "aggregator/answer"
+"""Not the name of a node: a stream of updates would show the aggregator twice."""
 
 
 class _Answer(TypedDict):
@@ -73,10 +78,14 @@ class AggregatorNode(Node):
         if self.previous is not None and not references:
             message = f"aggregator: layer {self.previous.name} left no proposal to synthesize"
             raise execution.failed(AggregatorFailed, message, [])
-        request = execution.request(references, self.previous)
+        request = replace(
+            execution.request(references, self.previous),
+            sources=turn["sources"] if turn else _sources(execution),
+            carried=turn is not None,
+        )
         try:
             # One task for all: a fallback's answer that was committed is not put at risk by another try.
-            answer = await dispatch(self.name, partial(self._first_answer, request))
+            answer = await dispatch(_TASK, partial(self._first_answer, request))
         except _NoAnswer as none:
             tried = ", ".join(record["proposer"] for record in none.failures)
             message = f"no answer from the aggregator (tried {tried})"
@@ -108,12 +117,14 @@ class AggregatorNode(Node):
             "aggregator": {key: value for key, value in proposal.items() if key not in {"text", "reasoning"}},
             "failed_aggregators": failures,
         }
+        own = [passage for record in [*failures, proposal] for passage in record.get("passages", [])]
+        sources = sources_of([*request.sources, *own])
+        if self.resources.spec.retrievers:
+            summary["sources"] = sources
         if answer["calls"]["tool_calls"]:
-            summary["turn"] = Carried(
-                nonce=execution.nonce,
-                references=list(request.references),
-                passages=list(request.passages),
-            )
+            summary["turn"] = _carried(execution, request, proposal, sources)
+        elif self.resources.spec.aggregator.citations != "none":
+            self._cite(summary, proposal["text"], sources)
         execution.emit(
             {
                 "type": "call.finished",
@@ -135,6 +146,29 @@ class AggregatorNode(Node):
             }
         )
         return execution.update({}) | {"messages": [_message(answer, summary)], "status": "answered"}
+
+    def _cite(self, summary: dict[str, Any], text: str, sources: list[ShownSource]) -> None:
+        """Note in the summary which passages an answer cites, and what it cites that is none."""
+        cited, unknown = citations(text, sources, self.resources.spec.retrievers)
+        summary["citations"] = {"cited": cited, "unknown": unknown}
+        if unknown:
+            summary["warnings"].append(f"the answer cites passages that do not exist: {', '.join(unknown)}")
+
+
+def _sources(execution: Execution) -> list[ShownSource]:
+    """Return the sources of all passages that anybody was shown before the aggregator."""
+    own = [passage for record in execution.proposals.values() for passage in record.get("passages", [])]
+    return sources_of([*execution.passages, *own])
+
+
+def _carried(
+    execution: Execution, request: Request, proposal: Proposal, sources: list[ShownSource]
+) -> Carried:
+    """Return what the aggregator goes on with: what it saw, and what it may cite."""
+    passages: list[Passage] = [*request.passages, *proposal.get("passages", [])]
+    return Carried(
+        nonce=execution.nonce, references=list(request.references), passages=passages, sources=sources
+    )
 
 
 def _continued(execution: Execution, turn: Carried) -> Execution:
@@ -168,7 +202,7 @@ def _summary(execution: Execution, records: list[Proposal], slot: str) -> dict[s
         **totals([*(record for record in execution.paid if record not in records), *records]),
         "seconds": round(execution.budget.seconds, 4),
         "proposals": dict(statuses),
-        "warnings": _warnings(records),
+        "warnings": [*(execution.state.get("moa_warnings") or []), *_warnings(records)],
     }
 
 

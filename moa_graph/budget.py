@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from moa_graph.spec.schema import LimitsSpec
@@ -13,15 +15,22 @@ from moa_graph.usage import Usage
 __all__ = ["Account", "Budget", "BudgetSpent"]
 
 
-class BudgetSpent(Exception):
-    """Refuse a request that would break a limit."""
+class BudgetSpent(BaseException):
+    """Refuse a request that would break a limit.
+
+    No Exception, like asyncio's CancelledError: no fallback, retry or middleware inside an agent is to take
+    it for a model's failure and go on.
+    """
 
 
 class Account(Protocol):
     """Pay for the requests of a run inside another run."""
 
-    def reserve(self, dollars: float) -> None:
-        """Book one request of at most `dollars`; raise BudgetSpent if a limit would be broken."""
+    def reserve(self, dollars: float, calls: int = 1) -> None:
+        """Book a request of at most `dollars`; raise BudgetSpent if a limit would be broken.
+
+        `calls` is 0 where the request was counted before.
+        """
         ...
 
     def settle(self, reserved: float, actual: float) -> None:
@@ -30,6 +39,10 @@ class Account(Protocol):
 
     def note(self, usage: Usage, cost: float | None) -> None:
         """Take down what a request took."""
+        ...
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Return what a request holds while it is under way."""
         ...
 
 
@@ -60,6 +73,7 @@ class Budget:
         for record in paid:
             self.book(record)
         self.concurrency = asyncio.Semaphore(limits.max_concurrency)
+        self._lock = threading.Lock()  # a runnable of the host may send its requests from threads
         self.ran: set[str] = set()
         """The ids of the calls that ran in this process; the results of all others were restored."""
 
@@ -78,24 +92,26 @@ class Budget:
         self.calls += record["attempts"]
         self.committed += record["cost"] or 0.0
 
-    def reserve(self, dollars: float) -> None:
-        """Book one request of at most `dollars`; raise BudgetSpent if a limit would be broken."""
+    def reserve(self, dollars: float, calls: int = 1) -> None:
+        """Book a request of at most `dollars`; raise BudgetSpent if a limit would be broken."""
         limits = self.limits
-        if limits.max_calls is not None and self.calls >= limits.max_calls:
-            raise BudgetSpent(f"limits.max_calls = {limits.max_calls} requests are used up")
-        if limits.max_cost is not None and self.committed + dollars > limits.max_cost:
-            raise BudgetSpent(
-                f"the next request may cost ${dollars:.6f}, and ${self.committed:.6f} of "
-                f"limits.max_cost = ${limits.max_cost:g} are spent or reserved"
-            )
-        if self.account is not None:
-            self.account.reserve(dollars)
-        self.calls += 1
-        self.committed += dollars
+        with self._lock:
+            if limits.max_calls is not None and self.calls + calls > limits.max_calls:
+                raise BudgetSpent(f"limits.max_calls = {limits.max_calls} requests are used up")
+            if limits.max_cost is not None and self.committed + dollars > limits.max_cost:
+                raise BudgetSpent(
+                    f"the next request may cost ${dollars:.6f}, and ${self.committed:.6f} of "
+                    f"limits.max_cost = ${limits.max_cost:g} are spent or reserved"
+                )
+            if self.account is not None:
+                self.account.reserve(dollars, calls)
+            self.calls += calls
+            self.committed += dollars
 
     def settle(self, reserved: float, actual: float) -> None:
         """Replace a reservation by what the request really cost."""
-        self.committed += actual - reserved
+        with self._lock:
+            self.committed += actual - reserved
         if self.account is not None:
             self.account.settle(reserved, actual)
 
@@ -103,3 +119,16 @@ class Budget:
         """Tell the outer run, if there is one, what a request took."""
         if self.account is not None:
             self.account.note(usage, cost)
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Return what a request holds while it is under way: a place here, and one in the outer run."""
+        return self.concurrency if self.account is None else _both(self.concurrency, self.account.place())
+
+
+@asynccontextmanager
+async def _both(
+    inner: AbstractAsyncContextManager[None], outer: AbstractAsyncContextManager[None]
+) -> AsyncIterator[None]:
+    # The outer place last: whoever holds it sends a request, and waits for no other place.
+    async with inner, outer:
+        yield

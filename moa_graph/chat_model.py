@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 from uuid import uuid4
@@ -16,7 +17,7 @@ from langchain_core.callbacks import (
 )
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -25,19 +26,22 @@ from langchain_core.tools import BaseTool
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.log_stream import LogStreamCallbackHandler
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from moa_graph import background
 from moa_graph.compiled import CompiledMoA
+from moa_graph.errors import MoAError, RunError
 from moa_graph.graph import build_graph
 from moa_graph.models.pool import ModelPool
 from moa_graph.proposers.relay import Relay
 from moa_graph.spec.loading import dump_spec, load_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
-from moa_graph.state import MoAInput
+from moa_graph.state import Kept, MoAInput
 from moa_graph.structured import with_response_format
 from moa_graph.terms import TERMS, Terms
+from moa_graph.tool import as_tool
+from moa_graph.unfinished import Unfinished, Work, key_of
 
 __all__ = ["MoAChatModel"]
 
@@ -46,11 +50,13 @@ class MoAChatModel(BaseChatModel):
     """Answer as the mixture of a spec does: proposers advise, the aggregator writes, and alone calls tools.
 
     `spec` is a MoASpec, the path of a spec's file, or a mapping. `models`, `retrievers`, `tools` and
-    `runnables` are objects of the host program, as for `build_graph`. `fan_out` overrides the spec's: with "user_turn" the results of tools go to the aggregator alone, with the references of their
-    turn; with "every_call" all are asked again. `temperature`, `max_tokens` and `stop` are the aggregator's.
+    `runnables` are objects of the host program, as for `build_graph`. `fan_out` overrides the spec's: with
+    "user_turn" the results of tools go to the aggregator alone, with the references of their turn; with
+    "every_call" all are asked again. `temperature`, `max_tokens` and `stop` are the aggregator's.
 
     The answer's `usage_metadata` is the whole run's, `response_metadata["moa"]` its summary. A call raises
-    what a run raises: ModelNotReady before anything is called, RunError with all that was paid for. An
+    what a run raises: ModelNotReady before anything is called, RunError with all that was paid for. The same
+    conversation asked again of the same object then goes on with what was made, and pays for the rest. An
     aggregator that fails after the first token of a stream ends the run: the beginning of an answer cannot be
     taken back, so there is neither another attempt nor a fallback.
     """
@@ -68,16 +74,18 @@ class MoAChatModel(BaseChatModel):
     tools: dict[str, BaseTool] = Field(default_factory=dict, repr=False, exclude=True)
     runnables: dict[str, Runnable[Any, Any]] = Field(default_factory=dict, repr=False, exclude=True)
     _graph: CompiledMoA | None = PrivateAttr(default=None)
+    _unfinished: Unfinished = PrivateAttr(default_factory=Unfinished)
     _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
 
-    @field_validator("spec", mode="before")
-    @classmethod
-    def _load(cls, value: Any) -> MoASpec:
-        return value if isinstance(value, MoASpec) else load_spec(value)
+    def __init__(self, spec: MoASpec | str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> None:
+        """Make it from a spec; raises SpecError for one that cannot be used."""
+        loaded = spec if isinstance(spec, MoASpec) else load_spec(spec)
+        super().__init__(spec=loaded, **options)
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        private = {**(state["__pydantic_private__"] or {}), "_graph": None}  # made anew where it is needed
+        fresh = {"_graph": None, "_unfinished": Unfinished()}  # a copy makes its own
+        private = {**(state["__pydantic_private__"] or {}), **fresh}
         return {**state, "__pydantic_private__": private}
 
     # -- what it is --------------------------------------------------------------------------------------
@@ -144,6 +152,31 @@ class MoAChatModel(BaseChatModel):
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         return with_response_format(self, schema, method, include_raw=include_raw, **kwargs)
 
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Return a tool that asks the mixture one `question`; see `moa_graph.as_tool`.
+
+        Raises MoAError for `args_schema` and `arg_types`, which LangChain's method takes: a mixture is asked
+        one question.
+        """
+        if args_schema is not None or arg_types is not None:
+            raise MoAError("a mixture is asked one question, so its tool takes no other arguments")
+        given = {"name": name, "description": description}
+        tool = as_tool(
+            self.spec,
+            models=self.models,
+            retrievers=self.retrievers,
+            tools=self.tools,
+            runnables=self.runnables,
+        )
+        return tool.model_copy(update={key: text for key, text in given.items() if text is not None})
+
     # -- calls -------------------------------------------------------------------------------------------
 
     def _generate(
@@ -201,30 +234,35 @@ class MoAChatModel(BaseChatModel):
         try:
             while (piece := await pieces.get()) is not None:
                 yield ChatGenerationChunk(message=piece)
-            yield ChatGenerationChunk(message=_last(await run, whole=not relay.began))
+            yield ChatGenerationChunk(message=_last(await run, relay))
         finally:
             if not run.done():  # nobody reads on: end what is under way
                 run.cancel()
                 await asyncio.wait({run})
 
     def _terms(self, stop: list[str] | None, options: dict[str, Any]) -> Terms:
-        acting = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop}
-        acting = {name: value for name, value in acting.items() if value is not None} | options
-        fan_out = acting.pop("fan_out", self.fan_out)
-        return Terms(acting=acting, **({"fan_out": fan_out} if fan_out else {}))
+        own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop}
+        acting = {name: value for name, value in own.items() if value is not None} | options
+        fan_out: Any = acting.pop("fan_out", self.fan_out)
+        return Terms(acting=acting, fan_out=fan_out) if fan_out else Terms(acting=acting)
 
     async def _run(self, messages: list[BaseMessage], manager: _Manager, terms: Terms) -> AIMessage:
         """Run the graph as a child of this call, and of nothing else.
 
         A graph that surrounds the call would lend it its checkpointer and its streams: a model has neither.
         """
-        graph = self._compiled()
+        key = key_of(messages, "tools" in terms["acting"], terms.get("fan_out"))
+        work = self._unfinished.take(key)
+        question = _question(messages, work)
+        terms = {**terms, "paid": work.paid}
         config: RunnableConfig = {"callbacks": _children(manager), "configurable": {TERMS: terms}}
-        # Ids belong to the graph's state; the caller's messages stay as they are.
-        question: MoAInput = {"messages": [message.model_copy(update={"id": None}) for message in messages]}
-        with set_config_context(config) as context:
-            run = asyncio.create_task(graph.ainvoke(question, config), context=context)
-            state = await run
+        try:
+            with set_config_context(config) as context:
+                run = asyncio.create_task(self._compiled().ainvoke(question, config), context=context)
+                state = await run
+        except RunError as error:
+            self._unfinished.keep(key, error, work)
+            raise
         answer: AIMessage = state["messages"][-1]
         return answer.model_copy(update={"id": None})
 
@@ -238,6 +276,16 @@ class MoAChatModel(BaseChatModel):
                 runnables=self.runnables,
             ).compile(checkpointer=False)
         return self._graph
+
+
+def _question(messages: Sequence[BaseMessage], work: Work) -> MoAInput:
+    """Return the graph's input; ids belong to its state, and the caller's messages stay as they are."""
+    copies = [message.model_copy(update={"id": None}) for message in messages]
+    if not work.kept:
+        return MoAInput(messages=cast("list[AnyMessage]", copies))
+    copies[-1].id = uuid4().hex
+    kept = Kept(message=copies[-1].id, proposals=work.kept)
+    return MoAInput(messages=cast("list[AnyMessage]", copies), moa_kept=kept)
 
 
 _Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
@@ -267,15 +315,16 @@ def _children(manager: _Manager) -> AsyncCallbackManager | None:
     )
 
 
-def _last(answer: AIMessage, *, whole: bool) -> AIMessageChunk:
-    """Return the end of a stream; the `whole` answer if nothing of it was streamed."""
+def _last(answer: AIMessage, relay: Relay) -> AIMessageChunk:
+    """Return the end of a stream, with what of the answer was not streamed."""
     chunk = AIMessageChunk(
         content="",
+        additional_kwargs={} if relay.reasoned else answer.additional_kwargs,
         usage_metadata=answer.usage_metadata,
         response_metadata=answer.response_metadata,
         chunk_position="last",
     )
-    if not whole:
+    if relay.began:
         return chunk
     calls = [
         {**call, "args": json.dumps(call["args"]), "index": index, "type": "tool_call_chunk"}
@@ -284,7 +333,6 @@ def _last(answer: AIMessage, *, whole: bool) -> AIMessageChunk:
     return chunk.model_copy(
         update={
             "content": answer.content,
-            "additional_kwargs": answer.additional_kwargs,
             "tool_call_chunks": calls,
         }
     )

@@ -14,14 +14,14 @@ __all__ = ["mermaid", "png", "svg"]
 
 
 class _Box(NamedTuple):
-    """Name one model: who speaks, and as what."""
+    """Name who speaks, and as what; or a retriever, and where its passages come from."""
 
     title: str
     model: str
 
 
 class _Group(NamedTuple):
-    """Hold what stands side by side: a layer, or the aggregator with its fallbacks."""
+    """Hold what stands side by side: the retrievers, a layer, the aggregator with its fallbacks."""
 
     title: str
     boxes: list[_Box]
@@ -29,12 +29,26 @@ class _Group(NamedTuple):
 
 def _groups(spec: MoASpec) -> list[_Group]:
     def boxes(members: Sequence[Member]) -> list[_Box]:
-        return [_Box(member.id, spec.models[member.model].model) for member in members]
+        return [_Box(member.id, _kind(spec, member)) for member in members]
 
     first, *fallbacks = boxes(spec.aggregators())
     final = [first, *(_Box(f"fallback: {box.title}", box.model) for box in fallbacks)]
     layers = [_Group(_layer_title(layer), boxes(spec.members(layer))) for layer in spec.layers]
-    return [*layers, _Group("aggregator", final)]
+    sources = [_Box(name, spec.retrievers[name].retriever) for name in spec.retrieve]
+    shared = [_Group("retrieve", sources)] if sources else []
+    return [*shared, *layers, _Group("aggregator", final)]
+
+
+def _kind(spec: MoASpec, member: Member) -> str:
+    """Say what a member is, the tools of an agent, and the retrievers that it alone asks."""
+    parts = [spec.requested(member)]
+    if member.spec is not None:
+        parts.append(f"{member.spec.depth} × {max((layer.width for layer in member.spec.layers), default=0)}")
+    if member.tools:
+        parts.append(f"tools: {', '.join(member.tools)}")
+    if member.retrieve:
+        parts.append(f"retrieve: {', '.join(member.retrieve)}")
+    return ", ".join(parts)
 
 
 def _layer_title(layer: LayerSpec) -> str:
@@ -42,7 +56,10 @@ def _layer_title(layer: LayerSpec) -> str:
 
 
 def mermaid(spec: MoASpec) -> str:
-    """Return a Mermaid flowchart: a subgraph per layer with its proposers in it, the aggregator last."""
+    """Return a Mermaid flowchart: a subgraph per layer with its proposers in it, the aggregator last.
+
+    Retrievers whose passages all see stand before the first layer.
+    """
     lines = ["flowchart TD", "    question([question])"]
     previous = "question"
     for number, group in enumerate(_groups(spec), 1):

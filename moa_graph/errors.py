@@ -11,6 +11,7 @@ MoAError
       ├── AggregatorFailed the aggregator and all its fallbacks failed
       ├── DeadlineExceeded the run's time was up
       ├── BudgetExceeded   the run's limit of calls or of cost was reached
+      ├── RetrievalFailed  passages for everybody could not be retrieved; no model was called
       └── StoreError       the place where threads are kept failed, or holds what cannot be trusted
 """
 
@@ -28,6 +29,7 @@ __all__ = [
     "MoAError",
     "ModelNotReady",
     "QuorumNotMet",
+    "RetrievalFailed",
     "RunError",
     "SpecError",
     "SpecMismatch",
@@ -146,6 +148,10 @@ class DeadlineExceeded(RunError):
 
 class BudgetExceeded(RunError):
     """End a run because the next call would break `limits.max_calls` or `limits.max_cost`."""
+
+
+class RetrievalFailed(RunError):
+    """End a run before any model is called: a retriever failed that the spec cannot do without."""
 
 
 class StoreError(RunError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from moa_graph.spec.schema import Member, MoASpec, PriceSpec
+from moa_graph.spec.slots import FREE_PROVIDERS
 
 __all__ = ["QUESTION_TOKENS", "Estimate", "estimate"]
 
@@ -13,15 +15,20 @@ QUESTION_TOKENS = 1000
 """The length of the question, with its documents, that the bound is given for."""
 _PROTOCOL_TOKENS = 150
 """The instruction of the Aggregate-and-Synthesize prompt has some 600 characters."""
+_CHARACTERS_PER_TOKEN = 4
+_FREE = PriceSpec(input=0.0, output=0.0)
+
+_Prices = Callable[[str], PriceSpec | None]
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Bound what one question takes.
 
-    `calls` is the number of requests when all goes well, `max_calls` with every retry and fallback.
-    `max_cost` is USD when all goes well and every call writes `max_tokens`; None where a price or a length is
-    unknown, and then `unknown` says which.
+    `calls` is the number of requests when all goes well and no agent uses a tool, `max_calls` with every
+    retry, every fallback and every step of the agents; the requests of nested specs are counted in both.
+    `max_cost` is USD when all goes well and every call writes `max_tokens`; None where a price or a length
+    is unknown, and then `unknown` says which. Retrieval costs nothing, but its passages make prompts longer.
     """
 
     calls: int
@@ -32,7 +39,7 @@ class Estimate:
 
 def estimate(
     spec: MoASpec,
-    price: Callable[[str], PriceSpec | None],
+    price: _Prices,
     paid: Collection[str] = (),
     question_tokens: int = QUESTION_TOKENS,
 ) -> Estimate:
@@ -41,53 +48,92 @@ def estimate(
     `paid` are the ids ("layer/proposer") of the calls that need not be made any more.
     """
     layers = [spec.members(layer) for layer in spec.layers]
-    aggregators = spec.aggregators()
+    first, *fallbacks = spec.aggregators()
     due = [
         [member for member in layer if f"{spec.layers[index].name}/{member.id}" not in paid]
         for index, layer in enumerate(layers)
     ]
-    calls = sum(len(layer) for layer in due) + 1
-    most = sum(member.attempts for layer in [*due, aggregators] for member in layer)
+    given = question_tokens + _passages(spec, spec.retrieve)
+    bounds = [
+        _bound(spec, member, price, None if references is None else given + references)
+        for members, references in zip([*due, [first]], _references(layers, spec), strict=True)
+        for member in members
+    ]
+    calls = sum(bound.calls for bound in bounds)
+    most = sum(bound.max_calls for bound in bounds) + sum(member.attempts for member in fallbacks)
     if spec.limits.max_calls is not None:
         most = min(most, spec.limits.max_calls)
-    costs, unknown = [], []
-    steps = _steps([*layers, aggregators[:1]], spec)
-    for members, (_, references) in zip([*due, aggregators[:1]], steps, strict=True):
-        for member in members:
-            cost, missing = _cost(member, references, spec, price(member.model), question_tokens)
-            costs.append(cost)
-            unknown += [missing] if missing and missing not in unknown else []
+    unknown = dict.fromkeys(bound.unknown for bound in bounds if bound.max_cost is None)
     if unknown:
         return Estimate(calls, most, None, "; ".join(unknown))
-    total = sum(costs)
+    total = sum(bound.max_cost or 0.0 for bound in bounds)
     if spec.limits.max_cost is not None:
         total = min(total, spec.limits.max_cost)
+    if math.isinf(total):
+        return Estimate(calls, most, None, "what tools give back has no bound")
     return Estimate(calls, most, total)
 
 
-def _steps(layers: list[list[Member]], spec: MoASpec) -> Iterator[tuple[list[Member], int | None]]:
-    """Yield each layer with the tokens of references that its prompts may hold; None means unknown."""
+def _passages(spec: MoASpec, names: Sequence[str]) -> int:
+    """Return the tokens of all passages that retrievers may give, at the usual length of a token."""
+    return sum(-(-spec.retrievers[name].max_chars // _CHARACTERS_PER_TOKEN) for name in names)
+
+
+def _references(layers: list[list[Member]], spec: MoASpec) -> Iterator[int | None]:
+    """Yield for each step the tokens of references that its prompts may hold; None means unknown."""
     references: int | None = 0
     for members in layers:
-        yield members, references
+        yield references
         lengths = [_max_tokens(member, spec) for member in members]
         known = [length for length in lengths if length is not None]
         references = sum(known) + _PROTOCOL_TOKENS if len(known) == len(lengths) else None
+    yield references
 
 
 def _max_tokens(member: Member, spec: MoASpec) -> int | None:
-    return member.max_tokens or spec.models[member.model].max_tokens
+    """Return the longest text that a member may give; None means unknown."""
+    if member.model is not None:
+        return member.max_tokens or spec.models[member.model].max_tokens
+    if member.spec is None:
+        return None
+    lengths = [_max_tokens(writer, member.spec) for writer in member.spec.aggregators()]
+    known = [length for length in lengths if length is not None]
+    return max(known) if len(known) == len(lengths) else None
 
 
-def _cost(
-    member: Member, references: int | None, spec: MoASpec, price: PriceSpec | None, question_tokens: int
-) -> tuple[float, str]:
-    """Return USD of one call at its longest, or what is missing to know it."""
-    if price is None:
-        return 0.0, f"models.{member.model} has no price"
-    if price.input == price.output == 0:
-        return 0.0, ""
-    output = _max_tokens(member, spec)
-    if output is None or references is None:
-        return 0.0, "a model without max_tokens has no bound"
-    return ((question_tokens + references) * price.input + output * price.output) / 1e6, ""
+def _bound(spec: MoASpec, member: Member, price: _Prices, prompt: int | None) -> Estimate:
+    """Return what one member takes for a prompt of so many tokens; an infinite cost means no bound."""
+    if prompt is not None:
+        prompt += _passages(spec, member.retrieve)
+    if member.spec is not None:
+        return _of_spec(member.spec, member, prompt)
+    if member.model is None:
+        name, its_price, output = f"runnable {member.runnable}", member.price, None
+    else:
+        name, its_price, output = f"models.{member.model}", price(member.model), _max_tokens(member, spec)
+    steps = member.max_steps if member.tools else 1
+    most = steps * member.attempts
+    if its_price is None:
+        return Estimate(1, most, None, f"{name} has no price")
+    if its_price.input == its_price.output == 0:
+        return Estimate(1, most, 0.0)
+    if member.model is None:
+        return Estimate(1, most, None, f"{name} may write any length")
+    if output is None or prompt is None:
+        return Estimate(1, most, None, "a model without max_tokens has no bound")
+    cost = (prompt * its_price.input + output * its_price.output) / 1e6
+    return Estimate(1, most, math.inf if member.tools else cost)
+
+
+def _of_spec(inner: MoASpec, member: Member, prompt: int | None) -> Estimate:
+    def price(slot: str) -> PriceSpec | None:
+        model = inner.models[slot]
+        return _FREE if model.provider in FREE_PROVIDERS else model.price
+
+    bound = estimate(inner, price, (), prompt or 0)
+    most = bound.max_calls * member.attempts
+    if bound.max_cost is None:
+        return Estimate(bound.calls, most, None, f"{inner.name}: {bound.unknown}")
+    if prompt is None and bound.max_cost > 0:
+        return Estimate(bound.calls, most, None, "a model without max_tokens has no bound")
+    return Estimate(bound.calls, most, bound.max_cost)

@@ -23,6 +23,8 @@ __all__ = [
     "Event",
     "LayerJoined",
     "LayerStarted",
+    "RetrievalFailed",
+    "RetrievalFinished",
     "RunFinished",
     "RunStarted",
 ]
@@ -50,6 +52,26 @@ class LayerStarted(TypedDict):
     layer: str
     proposers: list[str]
     references: int
+
+
+class RetrievalFinished(TypedDict):
+    """A retriever gave this number of passages; `id` is the call's, or "retrieve" for those all see."""
+
+    type: Literal["retrieval.finished"]
+    id: str
+    retriever: str
+    passages: int
+    seconds: float
+
+
+class RetrievalFailed(TypedDict):
+    """A retriever failed; `id` is the call's, or "retrieve" for passages that all would see."""
+
+    type: Literal["retrieval.failed"]
+    id: str
+    retriever: str
+    reason: str
+    seconds: float
 
 
 class CallStarted(TypedDict):
@@ -133,6 +155,8 @@ class RunFinished(TypedDict):
 
 Event = (
     RunStarted
+    | RetrievalFinished
+    | RetrievalFailed
     | LayerStarted
     | CallStarted
     | CallStreamed

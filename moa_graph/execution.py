@@ -18,12 +18,14 @@ from moa_graph.errors import (
     DeadlineExceeded,
     MoAError,
     QuorumNotMet,
+    RetrievalFailed,
     RunError,
 )
 from moa_graph.events import Emit, Event
 from moa_graph.passages import Passage
 from moa_graph.prompts import new_nonce
 from moa_graph.proposers import Request
+from moa_graph.proposers.around import check_depth
 from moa_graph.resources import Resources
 from moa_graph.spec.schema import LayerSpec, MoASpec
 from moa_graph.state import MoAState, Proposal, Reference, references_from
@@ -36,6 +38,7 @@ _HINTS: dict[type[RunError], str] = {
     QuorumNotMet: "Mend what failed, or lower the layer's quorum, and run again.",
     AggregatorFailed: "Mend the aggregator or give it fallbacks, and run again.",
     DeadlineExceeded: "Raise limits.deadline, or give slow layers a quorum and a grace.",
+    RetrievalFailed: "Mend the retriever, or let the run do without it (`on_error: continue`).",
     BudgetExceeded: "Raise limits.max_calls or limits.max_cost, or make the mixture smaller.",
 }
 
@@ -63,8 +66,8 @@ class Execution:
 
     @property
     def passages(self) -> list[Passage]:
-        """Return the passages that everybody sees."""
-        return self.state.get("passages") or []
+        """Return the passages that everybody sees; those of the turn before are nobody's."""
+        return [] if self.first else self.state.get("passages") or []
 
     def references(self, previous: LayerSpec | None) -> list[Reference]:
         """Return what the layer before has to offer: its ok proposals in spec order, added ones last."""
@@ -76,9 +79,13 @@ class Execution:
 
     @property
     def kept(self) -> dict[str, Proposal]:
-        """Return the proposals that a fork carried over for layers which had not ended."""
+        """Return the proposals that were made for this turn before: nobody is asked for them again."""
         kept = self.state.get("moa_kept")
         return kept["proposals"] if kept and kept["message"] == self.state["messages"][-1].id else {}
+
+    def kept_in(self, layer: LayerSpec) -> dict[str, Proposal]:
+        """Return those of one layer."""
+        return {id_: record for id_, record in self.kept.items() if record["layer"] == layer.name}
 
     def request(
         self, references: Sequence[Reference], previous: LayerSpec | None, seconds: float | None = None
@@ -100,7 +107,7 @@ class Execution:
         )
 
     def update(self, records: dict[str, Proposal]) -> dict[str, Any]:
-        """Return a layer's update of the state; the first layer of a turn clears the turn before."""
+        """Return a step's update of the state; the first step of a turn clears the turn before."""
         update: dict[str, Any] = {"status": "running"}
         # Not LangGraph's Overwrite: it would copy the layer into the checkpoint, and every later turn anew.
         before = (self.state.get("proposals") or {}) if self.first else {}
@@ -108,10 +115,13 @@ class Execution:
             update["proposals"] = changes
         if self.state.get("budget") is None:
             update["budget"] = self.budget
-        if self.state.get("moa_kept"):
-            update["moa_kept"] = None
+        if (before_kept := self.state.get("moa_kept")) is not None:
+            later = {id_: record for id_, record in self.kept.items() if id_ not in records}
+            update["moa_kept"] = {**before_kept, "proposals": later} if later else None
         if self.first:
             update["nonce"] = self.nonce
+            # What the turn before retrieved; a node that retrieves itself overwrites this.
+            update |= {key: [] for key in ("passages", "moa_warnings") if self.state.get(key)}
         return update
 
     def failed(self, error: type[RunError], message: str, records: Sequence[Proposal]) -> RunError:
@@ -173,6 +183,7 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
     Raises ModelNotReady before any call when something is not there, MoAError when there is no message.
     """
     spec, terms = resources.spec, given_terms()
+    check_depth(spec.name)
     if not state.get("messages"):
         raise MoAError(
             "there is nothing to answer", hint='Give at least one message: {"messages": [("user", "…")]}.'

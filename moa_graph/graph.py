@@ -16,8 +16,10 @@ from langgraph.graph import END, START, StateGraph
 from moa_graph.aggregate import AggregatorNode
 from moa_graph.compiled import CompiledMoA
 from moa_graph.layer import LayerNode
+from moa_graph.node import Node
 from moa_graph.proposers.resolve import aggregator_callers, proposers_of
 from moa_graph.resources import Registered, Resources
+from moa_graph.retrieve import RETRIEVE, RetrieveNode
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
 from moa_graph.state import MoAInput, MoAOutput, MoAState
@@ -43,9 +45,10 @@ class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
         """
         kwargs.setdefault("name", self.spec.name)
         width = max((layer.width for layer in self.spec.layers), default=1)
+        tasks = max(width, len(self.spec.retrieve))
         compiled = CompiledMoA(spec=self.spec, **vars(super().compile(*args, **kwargs)))
         return compiled.with_config(
-            max_concurrency=width + _THREAD_HEADROOM, metadata=_trace_metadata(self.spec, width)
+            max_concurrency=tasks + _THREAD_HEADROOM, metadata=_trace_metadata(self.spec, width)
         )
 
 
@@ -95,8 +98,10 @@ def _build(resources: Resources) -> MoAGraph:
     spec = resources.spec
     graph = MoAGraph(spec)
     callers = aggregator_callers(resources)
-    names = [*(layer.name for layer in spec.layers), "aggregator"]
-    nodes = [
+    first = [RETRIEVE] if spec.retrieve else []
+    names = [*first, *(layer.name for layer in spec.layers), "aggregator"]
+    nodes: list[Node] = [
+        *(RetrieveNode(resources) for _ in first),
         *(
             LayerNode(resources, index, proposers_of(resources, layer, _nested))
             for index, layer in enumerate(spec.layers)
@@ -111,16 +116,14 @@ def _build(resources: Resources) -> MoAGraph:
     return graph
 
 
-def _nested(spec: MoASpec, resources: Resources) -> Runnable[Any, Any]:
-    """Return the compiled graph of a spec inside another one, with what the host registered."""
-    inner = Resources(spec, resources.registered)
-    resources.nested.append(inner)
-    return _build(inner).compile(checkpointer=False)
+def _nested(resources: Resources) -> CompiledMoA:
+    """Return the compiled graph of a spec inside another one."""
+    return _build(resources).compile(checkpointer=False)
 
 
 def _add_entry(graph: MoAGraph, spec: MoASpec, first: str) -> None:
-    """Lead to the first step, or past all layers when the aggregator goes on after tools it had called."""
-    if not spec.layers:
+    """Lead to the first step, or past all others when the aggregator goes on after tools it had called."""
+    if first == "aggregator":
         graph.add_edge(START, first)
         return
 

@@ -54,7 +54,7 @@ class LayerNode(Node):
         )
         request = execution.request(references, self.previous, self.layer.deadline)
         began = time.monotonic()
-        records = await self._join(request, dispatch, execution.kept)
+        records = await self._join(request, dispatch, execution.kept_in(self.layer))
         self._report(execution, records, time.monotonic() - began)
         ok = len(references_from(records.values()))
         if ok < self.layer.quorum:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -13,7 +13,17 @@ from typing_extensions import TypedDict
 
 from moa_graph.text import break_mark, clean, mend_mark
 
-__all__ = ["Citations", "Passage", "cap", "citations", "new_passage", "split_passages", "with_passages"]
+__all__ = [
+    "Citations",
+    "Passage",
+    "ShownSource",
+    "cap",
+    "citations",
+    "new_passage",
+    "sources_of",
+    "split_passages",
+    "with_passages",
+]
 
 _HEADER = (
     "Passages of documents follow, {count} in number, each inside a passage element that bears this "
@@ -36,6 +46,14 @@ class Passage(TypedDict):
     retriever: str
     source: str
     text: str
+
+
+class ShownSource(TypedDict):
+    """Say of a passage that a run showed who found it and where it stands; its text is left out."""
+
+    id: str
+    retriever: str
+    source: str
 
 
 class Citations(NamedTuple):
@@ -181,7 +199,17 @@ def _without(message: BaseMessage, end: int) -> BaseMessage:
     )
 
 
-def citations(text: str, passages: Iterable[Passage], retrievers: Collection[str]) -> Citations:
+def sources_of(passages: Iterable[Passage | ShownSource]) -> list[ShownSource]:
+    """Return the sources of passages, each once, in order."""
+    once: dict[str, ShownSource] = {}
+    for each in passages:
+        once.setdefault(
+            each["id"], {"id": each["id"], "retriever": each["retriever"], "source": each["source"]}
+        )
+    return list(once.values())
+
+
+def citations(text: str, passages: Iterable[Mapping[str, object]], retrievers: Collection[str]) -> Citations:
     """Return the ids cited in a text as `[id]`, `[id, id]` or `[id; id]`, each once, in order.
 
     `unknown` has what looks like an id of one of `retrievers` (a name, a dash, hexadecimal digits) and

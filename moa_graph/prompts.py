@@ -73,7 +73,8 @@ def compose(
 class View:
     """Say what one call sees, beside the conversation, and how it is put to it.
 
-    With `cite` passages are to be cited by their ids; with `advise` tools are talked about in plain text.
+    With `cite` passages are to be cited by their ids. With `flat` calls and results of tools are plain text;
+    with `advise` it is also said that somebody else acts.
     """
 
     references: Sequence[Reference] = ()
@@ -81,6 +82,7 @@ class View:
     placement: Literal["system", "user"] = "system"
     system: str | None = None
     cite: bool = False
+    flat: bool = False
     advise: bool = False
 
     @property
@@ -88,18 +90,19 @@ class View:
         """Return what tells this view apart from others on the same conversation."""
         references = tuple(reference["id"] for reference in self.references)
         passages = tuple(passage["id"] for passage in self.passages)
-        return references, passages, self.placement, self.system, self.cite, self.advise
+        return references, passages, self.placement, self.system, self.cite, self.flat, self.advise
 
     def of(self, messages: Sequence[BaseMessage], nonce: str | None) -> list[BaseMessage]:
         """Return the messages for the call; the input is not mutated."""
         nonce = nonce or new_nonce()
-        system = self.system
-        if self.advise:
+        system = "\n\n".join(text for text in (self.system, ADVISE if self.advise else None) if text)
+        if self.flat:
             messages = plain(messages)
-            system = f"{system}\n\n{ADVISE}" if system else ADVISE
         if self.passages:
             messages = with_passages(messages, self.passages, nonce, cite=self.cite)
-        return compose(messages, self.references, placement=self.placement, system=system, nonce=nonce)
+        return compose(
+            messages, self.references, placement=self.placement, system=system or None, nonce=nonce
+        )
 
 
 def _tail_block(texts: Sequence[str], nonce: str) -> str:

@@ -10,13 +10,22 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from typing_extensions import TypedDict
 
 from moa_graph.errors import ModelNotReady
 from moa_graph.models.pool import ModelPool
 from moa_graph.retrieval.pool import RetrieverPool
 from moa_graph.spec.schema import MoASpec
 
-__all__ = ["Registered", "Resources"]
+__all__ = ["Others", "Registered", "Resources"]
+
+
+class Others(TypedDict, total=False):
+    """Name what a host registers beside its models, as arguments of a function."""
+
+    retrievers: Mapping[str, BaseRetriever]
+    tools: Mapping[str, BaseTool]
+    runnables: Mapping[str, Runnable[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,8 @@ class Resources:
         self.registered = registered
         self.models = ModelPool(spec, registered.models)
         self.retrievers = RetrieverPool(spec, registered.retrievers)
-        self.nested: list[Resources] = []
-        """What the specs inside this one use."""
+        self.nested = {where: Resources(inner, registered) for where, inner in _inside(spec)}
+        """What the specs inside this one use, by where they stand: "layer/proposer"."""
         self._loaded = False
 
     @property
@@ -56,7 +65,7 @@ class Resources:
             raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
         self.models.load()
         self.retrievers.load()
-        for inner in self.nested:
+        for inner in self.nested.values():
             inner.load()
         self._loaded = True
 
@@ -71,8 +80,18 @@ class Resources:
                 for tool in member.tools:
                     if tool not in self.registered.tools:
                         yield _unregistered(where, "tool", tool)
-        for inner in self.nested:
-            yield from inner.problems()
+        for where, inner in self.nested.items():
+            yield from (f"{where}: {problem}" for problem in inner.problems())
+
+
+def _inside(spec: MoASpec) -> Iterator[tuple[str, MoASpec]]:
+    """Yield the specs inside a spec with their places; samples share one, at the place of the first."""
+    for layer in spec.layers:
+        seen: set[int] = set()
+        for member in spec.members(layer):
+            if member.spec is not None and id(member.spec) not in seen:
+                seen.add(id(member.spec))
+                yield f"{layer.name}/{member.id}", member.spec
 
 
 def _unregistered(where: str, kind: str, name: str) -> str:

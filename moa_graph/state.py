@@ -70,7 +70,8 @@ class Proposal(TypedDict):
     "dropped" (taken out by hand). `text` of a failed call is what arrived before it failed: kept
     because it was paid for, never shown to another model. `attempts` counts requests sent, `cost` is
     USD (None: unknown), `seconds` include waiting between attempts. `references` are the ids of the proposals
-    that its prompt held, in order; `passages` are those that this call alone had retrieved.
+    that its prompt held, in order; `passages` are those that this call alone had retrieved, and `nonce` the
+    mark that its prompt bore then.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Proposal(TypedDict):
     warnings: list[str]
     references: list[str]
     passages: NotRequired[list[Passage]]
+    nonce: NotRequired[str]
 
 
 class Reference(TypedDict):
@@ -184,12 +186,13 @@ class MoAState(MoAOutput):
     """What the nodes share.
 
     `nonce` is the turn's random mark for delimiters. `passages` are those that the turn retrieved for
-    everybody. `moa_kept` are paid proposals that their layer need not
-    ask for again. `budget` (a `moa_graph.budget.Budget`) lives in memory only: it holds this run's clock and
-    spending and is never checkpointed.
+    everybody, `moa_warnings` what went wrong with that. `moa_kept` are paid proposals that their layer need
+    not ask for again. `budget` (a `moa_graph.budget.Budget`) lives in memory only: it holds this run's clock
+    and spending and is never checkpointed.
     """
 
     nonce: NotRequired[str]
     passages: NotRequired[list[Passage]]
+    moa_warnings: NotRequired[list[str]]
     moa_kept: NotRequired[Kept | None]
     budget: NotRequired[Annotated[Any, UntrackedValue]]

@@ -61,4 +61,5 @@ def without_terms(config: RunnableConfig) -> RunnableConfig:
 def going_on(spec: MoASpec, messages: Sequence[BaseMessage]) -> Carried | None:
     """Return what the aggregator goes on with, alone, after tools it called; None: all are to be asked."""
     cadence = given_terms().get("fan_out") or spec.fan_out
-    return carried(messages) if cadence == "user_turn" and spec.layers else None
+    alone = not (spec.layers or spec.retrievers)  # then there is nobody who would be asked again
+    return carried(messages) if cadence == "user_turn" and not alone else None

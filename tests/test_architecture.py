@@ -22,22 +22,33 @@ FLOORS = {
     "errors": 0,
     "background": 0,
     "spec": 1,
+    "text": 1,
     "usage": 1,
+    "advising": 2,
     "models": 2,
+    "passages": 2,
     "prompts": 2,
+    "retrieval": 2,
     "state": 2,
     "budget": 2,
+    "resources": 2,
     "selecting": 2,
+    "estimate": 2,
     "proposers": 3,
     "events": 3,
+    "terms": 3,
+    "compiled": 3,
     "layer": 4,
     "aggregate": 4,
     "graph": 4,
     "execution": 4,
     "node": 4,
     "drawing": 4,
-    "estimate": 2,
+    "retrieve": 4,
     "chat_model": 5,
+    "structured": 5,
+    "tool": 5,
+    "unfinished": 5,
     "runs": 5,
     "batch": 5,
     "evaluation": 5,
@@ -175,8 +186,9 @@ def test_the_library_does_not_print(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
-def test_langchain_community_is_imported_nowhere(module: str) -> None:
-    names = imported(module, ast.walk(tree(module)))
+def test_langchain_community_is_imported_by_retrieval_alone_and_when_it_is_used(module: str) -> None:
+    in_retrieval = module.startswith("moa_graph.retrieval.")
+    names = imported(module, at_start_up(tree(module)) if in_retrieval else ast.walk(tree(module)))
     assert [name for name in names if name.split(".")[0] == "langchain_community"] == []
 
 
@@ -197,7 +209,8 @@ def loaded_after(statement: str) -> set[str]:
 )
 def test_the_face_imports_no_provider_and_no_command_line(statement: str) -> None:
     heavy = {"langchain_openai", "openai", "rich", "typer", "langchain_community"}
-    assert heavy.isdisjoint(loaded_after(statement))
+    # httpx, which LangGraph imports, brings rich along where click is installed.
+    assert heavy.isdisjoint(loaded_after(statement) - loaded_after("import langgraph.graph"))
 
 
 def test_importing_the_face_reads_no_yaml_parser() -> None:

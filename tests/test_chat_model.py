@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +20,16 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
-from moa_graph import AggregatorFailed, MoAChatModel, MoAError, ModelNotReady, dump_spec, load_spec
+from moa_graph import (
+    AggregatorFailed,
+    MoAChatModel,
+    MoAError,
+    ModelNotReady,
+    QuorumNotMet,
+    RunError,
+    dump_spec,
+    load_spec,
+)
 from tests.fakes.acting import ActingChatModel
 from tests.fakes.models import ScriptedChatModel
 
@@ -542,3 +552,81 @@ async def test_inside_another_graph_it_neither_uses_its_checkpointer_nor_talks_i
     assert {mode for _, mode, _ in seen} == {"messages", "updates"}
     assert {namespace for namespace, _, _ in seen} == {()}
     assert {checkpoint.config["configurable"]["checkpoint_ns"] for checkpoint in saver.list(None)} == {""}
+
+
+async def test_it_becomes_a_tool_with_a_name_of_its_own(ask: Any) -> None:
+    panel = Panel()
+
+    opinion = panel.model.as_tool(name="panel")
+
+    assert opinion.name == "panel"
+    assert await ask(opinion, {"question": "Why?"}) == "The whole answer."
+    with pytest.raises(MoAError, match="one question"):
+        panel.model.as_tool(arg_types={"topic": str})
+
+
+# -- asked again after a failure -----------------------------------------------------------------------------
+
+
+async def test_asked_again_after_a_failure_it_pays_for_what_failed_alone(ask: Any) -> None:
+    panel = Panel(ScriptedChatModel(ValueError("broken"), "At last."), layers=2)
+    with pytest.raises(AggregatorFailed):
+        await ask(panel.model, "Why?")
+
+    answer = await ask(panel.model, "Why?")
+
+    assert answer.text == "At last."
+    assert panel.fan_outs == 4
+    assert answer.response_metadata["moa"]["calls"] == 4 + 2  # with the one that failed
+    assert answer.usage_metadata["output_tokens"] == 4 * 2 + 2
+
+
+async def test_a_layer_that_failed_is_asked_again_where_it_failed() -> None:
+    panel = Panel(layers=1, defaults={"attempts": 1})
+    panel.proposers[1].script.insert(0, ValueError("broken"))
+    panel.model.spec = load_spec(
+        {**spec(defaults={"attempts": 1}), "layers": [{"proposers": ["m1", "m2"], "quorum": 2}]}
+    )
+    with pytest.raises(QuorumNotMet):
+        await panel.model.ainvoke("Why?")
+
+    answer = await panel.model.ainvoke("Why?")
+
+    assert answer.text == "The whole answer."
+    assert [len(model.calls) for model in panel.proposers] == [1, 2]
+
+
+async def test_another_question_begins_anew_and_so_does_the_same_one_once_it_was_answered() -> None:
+    panel = Panel(ScriptedChatModel(ValueError("broken"), "At last."))
+    with pytest.raises(AggregatorFailed):
+        await panel.model.ainvoke("Why?")
+
+    await panel.model.ainvoke("Why not?")
+    assert panel.fan_outs == 4
+    await panel.model.ainvoke("Why?")
+    assert panel.fan_outs == 4
+    await panel.model.ainvoke("Why?")
+    assert panel.fan_outs == 6
+
+
+async def test_a_budget_that_was_used_up_is_not_used_up_for_ever() -> None:
+    panel = Panel(limits={"max_calls": 3}, defaults={"attempts": 1})
+    panel.model.models["last"] = ScriptedChatModel(ConnectionError("gone"), "At last.")
+    panel.model.models["m2"] = ScriptedChatModel(ConnectionError("gone"), "Proposal 2.")
+
+    for _ in range(3):
+        with suppress(RunError):
+            answer = await panel.model.ainvoke("Why?")
+
+    assert answer.text == "At last."
+
+
+@pytest.mark.parametrize("how", ["stream", "astream"])
+async def test_thoughts_are_streamed_as_reasoning_and_not_as_the_answer(how: str) -> None:
+    panel = Panel(ScriptedChatModel("<think>Let me see.</think> It is four."))
+
+    chunks = await chunks_of(panel.model, "What is two and two?", how)
+
+    whole = sum(chunks[1:], chunks[0])
+    assert whole.text == "It is four."
+    assert whole.additional_kwargs["reasoning_content"] == "Let me see."

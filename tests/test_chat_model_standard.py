@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -72,3 +77,27 @@ class TestIntegration(ChatModelIntegrationTests):
     @property
     def model_override_value(self) -> str:
         return "another-aggregator"
+
+
+def test_the_documentation_tells_how_many_pass() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:randomly",
+            "-k",
+            "TestUnit or TestIntegration",
+            __file__,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith(("COVERAGE", "PYTEST"))},
+    )
+    page = (Path(__file__).parents[1] / "docs" / "embedding.md").read_text(encoding="utf-8")
+
+    found = re.search(r"(\d+ passed, \d+ skipped)", done.stdout)
+    assert found is not None
+    assert f"**{found[1]}**" in page

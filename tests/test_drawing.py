@@ -110,3 +110,60 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch: pytest.
     with pytest.raises(MoAError) as caught:
         png(spec())
     assert "pip install 'moa-graph[png]'" in caught.value.hint
+
+
+def kinds() -> MoASpec:
+    """Return a spec with retrieval and every kind of proposer."""
+    inner = {
+        "moa": 1,
+        "name": "inner",
+        "models": {"x": {"model": "openai:m"}},
+        "layers": [{"proposers": [{"model": "x", "samples": 4}]}, {"proposers": ["x"]}],
+        "aggregator": {"model": "x"},
+    }
+    document = {
+        "moa": 1,
+        "name": "kinds",
+        "models": {"a": {"model": "openai:m"}},
+        "retrievers": {
+            "docs": {"retriever": "bm25", "files": ["docs/*.md"]},
+            "wiki": {"retriever": "host:wiki"},
+        },
+        "retrieve": ["docs"],
+        "layers": [
+            {
+                "proposers": [
+                    {"model": "a", "tools": ["search", "add"]},
+                    {"runnable": "helper"},
+                    {"spec": inner},
+                    {"model": "a", "id": "reader", "retrieve": "wiki"},
+                ]
+            }
+        ],
+        "aggregator": {"model": "a", "retrieve": "wiki"},
+    }
+    return parse_spec(json.dumps(document))
+
+
+def test_every_kind_of_proposer_shows_what_it_is() -> None:
+    tooltips = [element.text for element in ET.fromstring(svg(kinds())).iter(f"{SVG}title")]
+    assert tooltips[1:] == [
+        "docs: bm25",
+        "a: openai:m, tools: search, add",
+        "helper: runnable:helper",
+        "inner: spec:inner, 3 × 4",
+        "reader: openai:m, retrieve: wiki",
+        "a: openai:m, retrieve: wiki",
+    ]
+
+
+def test_shared_retrieval_stands_before_the_first_layer() -> None:
+    assert _texts(svg(kinds()), "title") == ["retrieve", "layer-1", "aggregator"]
+    lines = mermaid(kinds()).splitlines()
+    assert lines[2:6] == [
+        '    subgraph layer1["retrieve"]',
+        '        layer1_1["docs<br/>bm25"]',
+        "    end",
+        "    question --> layer1",
+    ]
+    assert '        layer2_3["inner<br/>spec:inner, 3 #215; 4"]' in lines

@@ -11,7 +11,7 @@ import typer
 from moa_graph.cli.text import dollars, plain
 from moa_graph.errors import Fault, SpecError
 from moa_graph.estimate import QUESTION_TOKENS, Estimate, estimate
-from moa_graph.models.pool import ModelPool
+from moa_graph.resources import Registered, Resources
 from moa_graph.spec.loading import load_spec
 from moa_graph.spec.schema import MoASpec
 
@@ -37,14 +37,14 @@ def examine(file: str) -> Finding:
         spec = load_spec(file)
     except SpecError as error:
         return Finding(file, faults=error.faults)
-    pool = ModelPool(spec)
+    resources = Resources(spec, Registered())
     return Finding(
         file,
         name=spec.name,
         depth=spec.depth,
         widths=_widths(spec),
-        problems=tuple(pool.problems()),
-        estimate=estimate(spec, pool.price),
+        problems=tuple(resources.problems()),
+        estimate=estimate(spec, resources.models.price),
     )
 
 

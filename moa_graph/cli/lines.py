@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from moa_graph.cli.text import dollars, one_line, reason, seconds, tokens
+from moa_graph.cli.text import count, dollars, one_line, reason, seconds, tokens
 
 if TYPE_CHECKING:
     from moa_graph.events import Event
@@ -55,9 +55,14 @@ class Lines(Silence):
 def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind of event
     """Return an event as one line; "" where it is not worth one."""
     match event["type"]:
+        case "retrieval.finished":
+            found = count(event["passages"], "passage")
+            return f"{event['id']}: {found} from {event['retriever']} in {seconds(event['seconds'])}"
+        case "retrieval.failed":
+            return f"{event['id']}: {event['retriever']} failed: {one_line(event['reason'])}"
         case "layer.started":
-            count = event["references"]
-            seen = f", each with {count} reference{'s' * (count != 1)}" if count else ""
+            references = count(event["references"], "reference")
+            seen = f", each with {references}" if event["references"] else ""
             width = len(event["proposers"])
             return f"{event['layer']}: {width} proposer{'s' * (width != 1)}{seen}"
         case "call.started" if event["role"] == "aggregator":

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from moa_graph.cli.lines import describe
 from moa_graph.cli.text import dollars, one_line, reason, seconds, tokens
 
 if TYPE_CHECKING:
@@ -53,9 +54,11 @@ class LiveTable:
         self._live.start()
 
     def event(self, event: Event) -> None:
-        """Show the end of a layer at once; the clock redraws everything else."""
+        """Show the end of a layer at once, and retrieval as a line; the clock redraws everything else."""
         if event["type"] == "layer.joined":
             self._live.refresh()
+        elif event["type"] in {"retrieval.finished", "retrieval.failed"}:
+            self.say(describe(event))
 
     def say(self, line: str) -> None:
         """Write a line above the table."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from moa_graph.cli.progress import Progress
     from moa_graph.cli.screen import Manner
     from moa_graph.errors import RunError
+    from moa_graph.passages import ShownSource
     from moa_graph.runs.run import Run
     from moa_graph.state import Proposal
     from moa_graph.usage import Usage
@@ -43,6 +44,7 @@ class Outcome:
     calls: int = 0
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    sources: list[ShownSource] = field(default_factory=list)
     aggregators: list[Mapping[str, Any]] = field(default_factory=list)
     turn: str | None = None
     reason: str = ""
@@ -77,6 +79,7 @@ def answered(state: Mapping[str, Any]) -> Outcome:
         calls=summary["calls"],
         seconds=summary["seconds"],
         warnings=summary["warnings"],
+        sources=summary.get("sources", []),
     )
 
 
@@ -93,6 +96,7 @@ def kept(run: Run) -> Outcome:
         calls=run.calls,
         seconds=run.seconds,
         warnings=run.warnings,
+        sources=run.sources,
         aggregators=list(run.aggregators),
         turn=run.turn,
         reason=run.reason,

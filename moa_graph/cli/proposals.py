@@ -39,6 +39,8 @@ def shown(proposals: Sequence[Proposal]) -> Iterator[str]:
     for proposal in proposals:
         edited = ", edited" if proposal["edited"] else ""
         yield f"── {one_line(proposal['id'])} ({one_line(proposal['requested_model'])}{edited})"
+        if found := proposal.get("passages"):
+            yield f"[passages of its own: {', '.join(one_line(passage['id']) for passage in found)}]"
         error = error_of(proposal)
         yield f"[{error}]" if error else plain(proposal["text"])
         yield ""

@@ -63,6 +63,10 @@ def _lines(run: Run, checkpoint: str | None) -> Iterator[str]:
     yield f"{thread_name(run.thread)}: {state}"
     yield f"question: {one_line(run.question)}"
     yield ""
+    for passage in run.passages:
+        yield f"── passage {one_line(passage['id'])} ({one_line(passage['source'])})"
+        yield plain(passage["text"])
+        yield ""
     yield from shown(run.proposals)
     if run.answer is not None:
         yield f"── answer ({one_line(run.answered_by or '')})"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["ModelOutputError", "ProviderError"]
+__all__ = ["REDACTED", "ModelOutputError", "ProviderError", "redact"]
+
+REDACTED = "[redacted]"
+
+_SHORTEST_SECRET = 6
+"""Shorter values would turn up in ordinary words."""
 
 
 class ModelOutputError(Exception):
@@ -32,3 +37,17 @@ class ProviderError(Exception):
         self.message = message
         self.code = code
         self.status_code = status_code
+
+
+def redact(error: BaseException, secret: str) -> None:
+    """Replace a secret in what an exception says, and in what the exceptions behind it say."""
+    if len(secret) < _SHORTEST_SECRET:
+        return
+    seen: set[int] = set()
+    behind: BaseException | None = error
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
+        behind.args = tuple(
+            part.replace(secret, REDACTED) if isinstance(part, str) else part for part in behind.args
+        )
+        behind = behind.__cause__ or behind.__context__

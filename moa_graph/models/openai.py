@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,10 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from moa_graph import background
-from moa_graph.models.failures import ModelOutputError
+from moa_graph.models.failures import REDACTED, ModelOutputError, redact
 from moa_graph.models.http import client_for
 from moa_graph.models.wire import (
     check_chunk,
@@ -33,6 +34,8 @@ __all__ = ["OPENAI_URL", "ChatCompletionsModel", "build_chat_completions_model"]
 
 OPENAI_URL = "https://api.openai.com/v1"
 _NO_KEY = "none"
+_FRAMING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""Headers of how a body came over the wire, no longer true of the body that was read."""
 _DRAIN_SECONDS = 0.1
 """How long to wait for the end of a stream after its last event, so that the connection can be used again."""
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -69,10 +72,11 @@ class ChatCompletionsModel(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
-        if self._is_special(payload):
-            return await super()._agenerate(messages, stop, run_manager, **kwargs)
-        response = await self._post(payload)
-        return self._to_result(check_completion(read_json(response.content)))
+        with self._keyless_errors():
+            if self._is_special(payload):
+                return await super()._agenerate(messages, stop, run_manager, **kwargs)
+            response = await self._post(payload)
+            return self._to_result(check_completion(read_json(response.content)))
 
     async def _astream(
         self,
@@ -82,14 +86,26 @@ class ChatCompletionsModel(ChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
-        if self._is_special(payload):
-            async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
-                yield chunk
-            return
-        payload |= {"stream": True, "stream_options": {"include_usage": True}}
-        async with aclosing(self._chunks(payload)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        with self._keyless_errors():
+            if self._is_special(payload):
+                async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
+                    yield chunk
+                return
+            payload |= {"stream": True, "stream_options": {"include_usage": True}}
+            async with aclosing(self._chunks(payload)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    @contextmanager
+    def _keyless_errors(self) -> Iterator[None]:
+        """Take the key out of what errors say: LangChain hands them to every tracer as they are."""
+        try:
+            yield
+        except Exception as error:
+            key = self.openai_api_key
+            if self.with_key and isinstance(key, SecretStr):
+                _take_out(error, key.get_secret_value())
+            raise
 
     def _generate(
         self,
@@ -189,6 +205,20 @@ def _whole(result: ChatResult) -> ChatGenerationChunk:
     metadata = {**(result.llm_output or {}), **(result.generations[0].generation_info or {})}
     values = message.model_dump(exclude={"type"}) | {"response_metadata": metadata}
     return ChatGenerationChunk(message=AIMessageChunk(**values))
+
+
+def _take_out(error: Exception, key: str) -> None:
+    redact(error, key)
+    if isinstance(error, openai.APIStatusError):  # its response goes into traces whole
+        old = error.response
+        kept = [(name, value) for name, value in old.headers.multi_items() if name not in _FRAMING]
+        error.response = httpx2.Response(
+            old.status_code,
+            headers=[(name, value.replace(key, REDACTED)) for name, value in kept],
+            content=old.content.replace(key.encode(), REDACTED.encode()),
+            request=old.request,
+        )
+        error.request_id = error.response.headers.get("x-request-id")
 
 
 def _split(payload: dict[str, Any], *, with_key: bool) -> tuple[dict[str, Any], Any]:

@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from moa_graph.budget import Budget
 from moa_graph.events import Emit
-from moa_graph.passages import Passage
+from moa_graph.passages import Passage, ShownSource
 from moa_graph.prompts import View
 from moa_graph.proposers.relay import Relay
 from moa_graph.state import Proposal, Reference
@@ -38,8 +38,9 @@ class Request:
 
     `minimum` is the number of references below which a prompt that is too long is given up. `deadline`
     is a `time.monotonic()` time. All calls that share a request end when `stop` has a result. `passages` are
-    those that everybody sees. `acting` are the arguments of the call that the aggregator alone gets, such as
-    tools; `relay` gets its tokens.
+    those that everybody sees, `sources` those of all that a text may cite. With `carried` they hold what the
+    call retrieved earlier in the turn, too. `acting` are the arguments of the call that the aggregator alone
+    gets, such as tools; `relay` gets its tokens.
     """
 
     messages: Sequence[BaseMessage]
@@ -51,6 +52,8 @@ class Request:
     deadline: float
     stop: asyncio.Future[None]
     passages: Sequence[Passage] = ()
+    sources: Sequence[ShownSource] = ()
+    carried: bool = False
     acting: Mapping[str, Any] = field(default_factory=dict)
     relay: Relay | None = None
     _composed: dict[Hashable, list[BaseMessage]] = field(default_factory=dict, repr=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
@@ -17,8 +17,10 @@ from langgraph.errors import GraphBubbleUp
 from moa_graph.advising import uses_tools
 from moa_graph.budget import BudgetSpent
 from moa_graph.models.pool import ModelPool
+from moa_graph.passages import Passage
 from moa_graph.prompts import View
 from moa_graph.proposers import NoProposal, Request
+from moa_graph.proposers.around import around, go_inside
 from moa_graph.proposers.outcomes import (
     Text,
     clean,
@@ -28,20 +30,24 @@ from moa_graph.proposers.outcomes import (
     read_text,
     retry_after,
 )
-from moa_graph.proposers.sources import Exchange, Source
+from moa_graph.proposers.retrieving import Retrieval, judge_citations, sort_out
+from moa_graph.proposers.sources import Exchange, Source, Unanswered
+from moa_graph.proposers.spending import ANSWERED
 from moa_graph.proposers.tracing import ending_traces
 from moa_graph.proposers.watch import TokenWatch
+from moa_graph.retrieval.pool import RetrieverPool
 from moa_graph.spec.schema import Member
 from moa_graph.state import Failure, Proposal, Reference
 from moa_graph.terms import without_terms
 
-__all__ = ["Caller", "Reply"]
+__all__ = ["Caller", "Reply", "until"]
+
+T = TypeVar("T")
 
 BACKOFF_BASE = 0.5
 """Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
 BACKOFF_CAP = 20.0
-_ANSWERED = frozenset({"malformed", "too_long"})
-"""Failures of a request that the provider answered, if badly, and may bill."""
+_ESTIMATED = "a request ended before its tokens were reported; they are estimated"
 CANCEL_GRACE = 0.5
 """Seconds that a cancelled call gets to close its connection before it is left behind.
 
@@ -67,7 +73,8 @@ class Caller:
     pool: ModelPool
     placement: Literal["system", "user"]
     max_output_chars: int
-    cite: bool = False
+    retrievers: RetrieverPool
+    citations: Literal["none", "checked", "required"] = "none"
 
     @property
     def id(self) -> str:
@@ -99,20 +106,26 @@ class Caller:
         Ends within CANCEL_GRACE of the deadline or of `request.stop`, even if the model ignores cancellation.
         """
         call = _Call(self, request)
-        work = asyncio.ensure_future(call.run())
-        work.add_done_callback(_retrieve)
-        try:
-            ends: set[asyncio.Future[Any]] = {work, request.stop}
-            await asyncio.wait(ends, timeout=request.remaining, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work}, timeout=CANCEL_GRACE)
-        if work.done() and not work.cancelled():
+        work = await until(call.run(), request)
+        if work is not None:
             return work.result()
         if request.stop.done():
             raise call.given_up("cut", failure("deadline", "cut as a straggler once the quorum was there"))
         raise call.given_up("failed", failure("deadline", "the deadline passed before the call had ended"))
+
+
+async def until(work: Coroutine[Any, Any, T], request: Request) -> asyncio.Future[T] | None:
+    """Return work that has ended; None if it was given up, at the deadline or at `request.stop`."""
+    future = asyncio.ensure_future(work)
+    future.add_done_callback(_look_at)
+    try:
+        ends: set[asyncio.Future[Any]] = {future, request.stop}
+        await asyncio.wait(ends, timeout=request.remaining, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not future.done():
+            future.cancel()
+            await asyncio.wait({future}, timeout=CANCEL_GRACE)
+    return future if future.done() and not future.cancelled() else None
 
 
 class _Call:
@@ -126,16 +139,23 @@ class _Call:
         self.started = time.monotonic()
         self.spending = caller.source.spending(request.budget)
         self.warnings: list[str] = []
+        self.passages: list[Passage] = []
+        """What this call alone retrieved."""
+        self.around: dict[str, str] = {}
+        if outer := around():  # in a stream, the answer of a mixture inside is not the run's answer
+            self.around = {"moa_role": "nested", "moa_inside": " > ".join(outer)}
         self.watch = TokenWatch(caller.max_output_chars)
         self.actual_model: str | None = None
 
     async def run(self) -> Reply:
         """Try until an attempt succeeds, or until another one is of no use."""
         caller, request = self.caller, self.request
+        go_inside(f"{caller.pool.spec.name}: {caller.id}")
         request.budget.ran.add(caller.id)
         request.emit(
             {"type": "call.started", "id": caller.id, "role": caller.role, "model": caller.requested_model}
         )
+        await self._retrieve()
         tries = 0
         while True:
             outcome, text, wait_at_least = await self._attempt()
@@ -164,6 +184,21 @@ class _Call:
         """Return the exception for a call that was ended from outside."""
         return NoProposal(self._record(status, self.watch.text(), why))
 
+    async def _retrieve(self) -> None:
+        """Retrieve this call's own passages; raise NoProposal where it cannot do without."""
+        caller, request, names = self.caller, self.request, self.member.retrieve
+        if not names or request.carried:
+            return
+        retrieval = Retrieval(caller.id, caller.retrievers, caller.pool.redact)
+        asking = (retrieval.ask(name, request, self._config()) for name in names)
+        found = sort_out(caller.pool.spec, names, await asyncio.gather(*asking, return_exceptions=True))
+        if found.failures:
+            why = failure("error", "; ".join(found.failures))
+            raise NoProposal(self._record("failed", self.watch.text(), why))
+        shared = {passage["id"] for passage in request.passages}
+        self.passages = [passage for passage in found.passages if passage["id"] not in shared]
+        self.warnings += found.warnings
+
     async def _attempt(self) -> tuple[AIMessage | Failure, Text, float | None]:
         """Try once; return the message or the failure, the text so far, any Retry-After seconds."""
         spending = self.spending
@@ -182,12 +217,15 @@ class _Call:
                 if _cancelled_from_outside():
                     raise
                 return failure("error", "the model cancelled its own call"), watch.text(), None
+            except Unanswered as none:
+                self._cut_short()
+                return self._redacted(none.failure), read_text(AIMessage(none.written)), None
             except GraphBubbleUp:  # an interrupt inside a model of the host: LangGraph's business
                 spending.refund()
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a model raises becomes a record
                 why = judge_error(error)
-                if watch.first_token_seconds is None and why["kind"] not in _ANSWERED:
+                if watch.first_token_seconds is None and why["kind"] not in ANSWERED:
                     spending.refund()
                 else:
                     self._cut_short()
@@ -196,13 +234,15 @@ class _Call:
 
     def _view(self) -> View:
         caller, request = self.caller, self.request
+        advises = caller.role == "proposer" and ("tools" in request.acting or uses_tools(request.messages))
         return View(
             references=self.references,
-            passages=request.passages,
+            passages=[*request.passages, *self.passages],
             placement=caller.placement,
             system=self.member.system,
-            cite=caller.cite,
-            advise=caller.role == "proposer" and ("tools" in request.acting or uses_tools(request.messages)),
+            cite=caller.citations != "none",
+            flat=advises,
+            advise=advises and not self.member.tools,
         )
 
     def _exchange(self) -> Exchange:
@@ -226,31 +266,43 @@ class _Call:
             return await self.caller.source.answer(prompt, config, self._exchange())
 
     def _cut_short(self) -> None:
-        if self.spending.cut_short(self.watch.text().text):
-            self.warnings.append("a request ended before its tokens were reported; they are estimated")
+        self.spending.cut_short(self.watch.text().text)
 
     def _judge(self, message: AIMessage) -> tuple[AIMessage | Failure, Text, float | None]:
         metadata = message.response_metadata
         self.actual_model = metadata.get("model_name") or metadata.get("model")
+        inside = metadata.get("moa")
+        if isinstance(inside, dict):  # a mixture answered
+            self.warnings += [f"inside {inside['name']}: {warning}" for warning in inside["warnings"]]
         text = read_text(message)
         streamed, acting = self.watch.first_token_seconds is not None, "tools" in self._exchange().acting
         why = judge_message(message, text, streamed=streamed, acting=acting)
         limit = self.caller.max_output_chars
         if why is None and len(text.text) > limit:
             why, text = self._too_long(), text._replace(text=text.text[:limit])
+        why = why or self._judge_citations(message, text)
         if why is not None:
             return self._redacted(why), text, None
         if text.cleaned:
             self.warnings.append("NUL or lone surrogates in the output were replaced by U+FFFD")
         return message, text, None
 
+    def _judge_citations(self, message: AIMessage, text: Text) -> Failure | None:
+        """Return what is wrong where citations are required; a message that calls tools is no answer yet."""
+        if self.caller.citations != "required" or message.tool_calls:
+            return None
+        shown = [*self.request.sources, *self.passages]
+        return judge_citations(text.text, shown, self.caller.pool.spec.retrievers)
+
     def _config(self) -> RunnableConfig:
         extra: RunnableConfig = {
             "callbacks": [self.watch],
-            "metadata": self.caller.metadata(),
+            "metadata": self.caller.metadata() | self.around,
             "run_name": self.caller.id,
         }
-        return without_terms(merge_configs(ensure_config(), extra))
+        config = without_terms(merge_configs(ensure_config(), extra))
+        config.pop("max_concurrency", None)  # the layer's; a graph inside has one of its own
+        return config
 
     def _too_long(self) -> Failure:
         limit = self.caller.max_output_chars
@@ -285,7 +337,7 @@ class _Call:
         actual = redact(clean(str(self.actual_model))[0]) if self.actual_model else None
         if why is not None:  # what a server says instead of an answer may name the key
             text = text._replace(text=redact(text.text), reasoning=redact(text.reasoning))
-        return {
+        record: Proposal = {
             "id": self.caller.id,
             "layer": self.caller.layer,
             "proposer": self.member.id,
@@ -301,9 +353,12 @@ class _Call:
             "seconds": round(time.monotonic() - self.started, 4),
             "first_token_seconds": self.watch.first_token_seconds,
             "edited": False,
-            "warnings": self.warnings,
+            "warnings": [*self.warnings, *([_ESTIMATED] if self.spending.cut else [])],
             "references": [reference["id"] for reference in self.references],
         }
+        if self.passages:
+            record["passages"], record["nonce"] = self.passages, self.request.nonce
+        return record
 
 
 def _cancelled_from_outside() -> bool:
@@ -325,7 +380,7 @@ def _stopper(clock: asyncio.Timeout) -> Callable[[], None]:
     return stop_soon
 
 
-def _retrieve(work: asyncio.Future[Reply]) -> None:
+def _look_at(work: asyncio.Future[Any]) -> None:
     """Look at the outcome of a call that may have been left behind: asyncio logs those nobody looked at."""
     if not work.cancelled():
         work.exception()

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from langchain_core.runnables import Runnable
-
+from moa_graph.compiled import CompiledMoA
 from moa_graph.proposers import Proposer
 from moa_graph.proposers.call import Caller
+from moa_graph.proposers.nested import NestedSource
+from moa_graph.proposers.runnable import RunnableSource
 from moa_graph.proposers.sources import ModelSource, Source
 from moa_graph.resources import Resources
-from moa_graph.spec.schema import LayerSpec, Member, MoASpec
+from moa_graph.spec.schema import LayerSpec, Member
 
 __all__ = ["Build", "aggregator_callers", "proposers_of"]
 
-Build = Callable[[MoASpec, Resources], Runnable[Any, Any]]
+Build = Callable[[Resources], CompiledMoA]
 """Make a nested spec's graph; handed in, because graphs are made of proposers."""
 
 
 def proposers_of(resources: Resources, layer: LayerSpec, build: Build) -> list[Proposer]:
     """Return the proposers of a layer in spec order."""
     spec = resources.spec
+    members = spec.members(layer)
+    graphs = {
+        id(inner.spec): build(inner)
+        for where, inner in resources.nested.items()
+        if where.startswith(f"{layer.name}/")
+    }
     return [
         Caller(
             layer=layer.name,
             member=member,
             role="proposer",
-            source=_source(member, resources, build),
+            source=_source(member, resources, graphs),
             pool=resources.models,
             placement=layer.references.placement,
             max_output_chars=spec.limits.max_output_chars,
+            retrievers=resources.retrievers,
         )
-        for member in spec.members(layer)
+        for member in members
     ]
 
 
@@ -48,14 +55,23 @@ def aggregator_callers(resources: Resources) -> list[Caller]:
             pool=resources.models,
             placement=spec.aggregator.references.placement,
             max_output_chars=spec.limits.max_output_chars,
-            cite=spec.aggregator.citations != "none",
+            retrievers=resources.retrievers,
+            citations=spec.aggregator.citations,
         )
         for member in spec.aggregators()
         if (slot := member.model) is not None
     ]
 
 
-def _source(member: Member, resources: Resources, build: Build) -> Source:
-    if member.model is not None:
-        return ModelSource(resources.models, member, member.model)
-    raise AssertionError
+def _source(member: Member, resources: Resources, graphs: Mapping[int, CompiledMoA]) -> Source:
+    """Return what is asked; `graphs` are those of the specs inside, by the specs' identities."""
+    if member.spec is not None:
+        return NestedSource(graphs[id(member.spec)])
+    if member.runnable is not None:
+        return RunnableSource(resources.registered.runnables, member.runnable, member.price)
+    asked = ModelSource(resources.models, member, member.model or "")
+    if not member.tools:
+        return asked
+    from moa_graph.proposers.agent import AgentSource  # noqa: PLC0415 - who has no agent imports none
+
+    return AgentSource(asked, resources.registered.tools)

@@ -6,19 +6,58 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    message_chunk_to_message,
+)
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
 from moa_graph.budget import Budget
+from moa_graph.errors import BudgetExceeded, DeadlineExceeded, RunError
 from moa_graph.models.failures import ModelOutputError
 from moa_graph.models.pool import ModelPool
+from moa_graph.proposers.outcomes import failure
 from moa_graph.proposers.relay import Relay
 from moa_graph.proposers.spending import Spending
 from moa_graph.spec.schema import Member
+from moa_graph.state import Failure, FailureKind
 
-__all__ = ["Exchange", "ModelSource", "Source"]
+__all__ = ["Exchange", "ModelSource", "Source", "Unanswered", "copies", "failed_inside", "unsaved"]
+
+_KINDS: dict[type[RunError], FailureKind] = {DeadlineExceeded: "deadline", BudgetExceeded: "budget"}
+
+
+class Unanswered(Exception):
+    """End an attempt for a reason that its source knows best; `written` is what had come by then."""
+
+    def __init__(self, why: Failure, written: str = "") -> None:
+        super().__init__(why["message"])
+        self.failure = why
+        self.written = written
+
+
+def failed_inside(name: str, error: RunError) -> Unanswered:
+    """Return the failure of a call in which a mixture ran that gave no answer."""
+    return Unanswered(failure(_KINDS.get(type(error), "error"), f"inside {name}: {error.message}"))
+
+
+def copies(prompt: Sequence[BaseMessage]) -> list[Any]:
+    """Return copies with ids: graphs give ids to messages, and calls share the messages of their prompts."""
+    return [message.model_copy(update={"id": message.id or str(uuid4())}) for message in prompt]
+
+
+def unsaved(config: RunnableConfig) -> RunnableConfig:
+    """Return a config for a graph with `checkpointer=False`.
+
+    Where the outer run waits for its checkpoints (durability "sync"), LangGraph 1.2 waits for those that such
+    a graph never writes, and fails.
+    """
+    return {**config, "configurable": {**config.get("configurable", {}), "__pregel_durability": "async"}}
 
 
 @dataclass(frozen=True)
@@ -71,7 +110,7 @@ class ModelSource:
 
     def place(self, budget: Budget) -> AbstractAsyncContextManager[None]:
         """Return the run's own semaphore: one request at a time."""
-        return budget.concurrency
+        return budget.place()
 
     def model(self) -> BaseChatModel:
         """Return the chat model."""
@@ -84,10 +123,14 @@ class ModelSource:
         """Send one request."""
         exchange.spending.begin(prompt)
         model = _acting(self.model(), exchange.acting)
-        if exchange.relay is None:
-            message: Any = await model.ainvoke(prompt, config)
-        else:
-            message = await _streamed(model, prompt, config, exchange.relay)
+        try:
+            if exchange.relay is None:
+                message: Any = await model.ainvoke(prompt, config)
+            else:
+                message = await _streamed(model, prompt, config, exchange.relay)
+        except RunError as error:  # the model is a mixture
+            exchange.spending.lost(error)
+            raise failed_inside(self.slot, error) from error
         if not isinstance(message, AIMessage):
             raise ModelOutputError(f"the model returned {type(message).__name__} instead of an AIMessage")
         exchange.spending.finish(message)
@@ -119,4 +162,5 @@ async def _streamed(
     async for chunk in model.astream(prompt, config):
         relay.send(chunk)
         whole = chunk if whole is None else whole + chunk
+    relay.finish()
     return None if whole is None else message_chunk_to_message(whole)

@@ -13,8 +13,10 @@ from langchain_core.callbacks.manager import ahandle_event
 from langchain_core.runnables.config import (
     RunnableConfig,
     get_async_callback_manager_for_config,
-    merge_configs,
 )
+
+from moa_graph.budget import BudgetSpent
+from moa_graph.proposers.listening import heard_by
 
 __all__ = ["ending_traces"]
 
@@ -23,15 +25,19 @@ _CUT = "ended from outside, before its answer was complete"
 
 @asynccontextmanager
 async def ending_traces(config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
-    """Yield the config for a call; if the call is cancelled, report what it had begun as ended by an error.
+    """Yield the config for a call; if it is cut off, report what it had begun as ended by an error.
 
     Otherwise LangSmith would show those runs as pending, OpenTelemetry would export no span of them, and
     tracers would keep their prompts in memory for ever.
     """
     watch = _OpenRuns()
     try:
-        yield merge_configs(config, {"callbacks": [watch]})
-    except asyncio.CancelledError:
+        yield heard_by(config, watch)
+    except (
+        asyncio.CancelledError,
+        BudgetSpent,
+        Exception,
+    ):  # what a cancellation was made into, too, such as a timeout
         handlers = get_async_callback_manager_for_config(config).handlers
         for id_, run in reversed(list(watch.open.items())):  # the innermost first
             await ahandle_event(
@@ -57,7 +63,7 @@ class _Run(NamedTuple):
 
 
 class _OpenRuns(BaseCallbackHandler):
-    """Know the chat models, retrievers and tools that have begun and not ended; the rest report their own end."""
+    """Know the chat models, retrievers and tools that have begun and not ended; others report their end."""
 
     run_inline = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
@@ -31,7 +32,8 @@ class TokenWatch(BaseCallbackHandler):
         self._max_chars = max_chars
         self.too_long = False
         self._began = time.monotonic()
-        self._pieces: list[str] = []
+        self._pieces: dict[UUID | None, list[str]] = {}
+        """What was streamed, by run: inside a nested mixture several models write at once."""
         self._length = 0
         self.first_token_seconds: float | None = None
 
@@ -40,6 +42,7 @@ class TokenWatch(BaseCallbackHandler):
         token: str | list[str | dict[str, Any]],
         *,
         chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: UUID | None = None,
         **_: Any,
     ) -> None:
         """Keep a piece of the stream, up to the limit."""
@@ -48,7 +51,7 @@ class TokenWatch(BaseCallbackHandler):
         if self.too_long:
             return
         piece = token if isinstance(token, str) else (chunk.text if chunk else "")
-        self._pieces.append(piece)
+        self._pieces.setdefault(run_id, []).append(piece)
         self._length += len(piece)
         if self._length > self._max_chars:
             # Not raised: LangChain logs whatever a callback raises.
@@ -57,5 +60,6 @@ class TokenWatch(BaseCallbackHandler):
 
     def text(self) -> Text:
         """Return what has been streamed so far, cleaned and within the limit."""
-        text, dirty = clean("".join(self._pieces)[: self._max_chars])
+        texts = ("".join(pieces) for pieces in self._pieces.values())
+        text, dirty = clean("\n\n".join(texts)[: self._max_chars])
         return Text(text, "", dirty)

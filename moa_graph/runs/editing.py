@@ -8,7 +8,7 @@ from typing import Any
 from moa_graph.errors import MoAError, ThreadError
 from moa_graph.proposers.outcomes import clean
 from moa_graph.runs.commands import command, shell_word
-from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
 from moa_graph.state import Proposal
 
 __all__ = ["approve", "change_of", "commit"]
@@ -70,7 +70,7 @@ def _open_layer(thread: Thread) -> str:
             hint=f"Fork it before a step (`{_fork(thread, 'aggregator')}`) and edit the fork.",
         )
     thread.check_reply()
-    if not ended:
+    if ended in ([], [RETRIEVE]):
         raise ThreadError(
             f"no layer of thread {thread.record.thread!r} has ended yet",
             hint=f"Run the next one: `{command('step', thread.record.thread)}`.",

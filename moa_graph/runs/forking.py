@@ -9,9 +9,9 @@ from langgraph.graph import START
 from moa_graph.errors import ThreadError
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import Origin, ThreadRecord, key_of, now, read_record
-from moa_graph.runs.reuse import Reuse, reusable
+from moa_graph.runs.reuse import Reuse, reusable, same_passages
 from moa_graph.runs.stores import Store
-from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
 from moa_graph.state import Proposal
 
 __all__ = ["fork_thread", "free_name"]
@@ -46,7 +46,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
         mixture.spec,
         source.proposals,
         _spoken(source) if unfinished else {},
-        len(source.ended_steps),
+        sum(step != RETRIEVE for step in source.ended_steps),
     )
     record = ThreadRecord.new(
         name, mixture.spec, Origin(thread=source.record.thread, checkpoint=source.checkpoint)
@@ -68,9 +68,11 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
     fork.check_unused()
     # First: a fork without checkpoints is refused, checkpoints without a record are strangers.
     await record.save(store)
-    steps = fork.steps[: found.ended] + [AGGREGATOR] * found.answered
+    retrieved = RETRIEVE in source.ended_steps and same_passages(source.spec, mixture.spec)
+    layers = [layer.name for layer in mixture.spec.layers]
+    steps = [START] + [RETRIEVE] * retrieved + layers[: found.ended] + [AGGREGATOR] * found.answered
     await mixture.graph(store).aupdate_state(
-        fork.config(), _values(source, found), as_node=steps[-1] if steps else START
+        fork.config(), _values(source, found, retrieved=retrieved), as_node=steps[-1]
     )
     fork = await Thread.load(store, record, mixture)
     if found.answered:
@@ -85,14 +87,16 @@ def _spoken(source: Thread) -> dict[str, Proposal]:
     return {**failed, **source.kept, **source.finished}
 
 
-def _values(source: Thread, found: Reuse) -> dict[str, Any]:
+def _values(source: Thread, found: Reuse, *, retrieved: bool) -> dict[str, Any]:
     values = source.values
     state: dict[str, Any] = {"messages": source.conversation}
     if found.answered:
         state["messages"] = values["messages"]
     if found.ended:
         state["proposals"] = found.proposals
-    if found.ended and "nonce" in values:
+    if retrieved:
+        state |= {key: values[key] for key in ("passages", "moa_warnings") if values.get(key)}
+    if (found.ended or retrieved) and "nonce" in values:
         state["nonce"] = values["nonce"]
     if found.kept:
         state["moa_kept"] = {"message": source.conversation[-1].id, "proposals": found.kept}

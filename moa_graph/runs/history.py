@@ -8,9 +8,10 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from moa_graph.advising import uses_tools
 from moa_graph.errors import ThreadError
 from moa_graph.execution import totals
-from moa_graph.prompts import compose
+from moa_graph.prompts import View
 from moa_graph.runs.commands import command
 from moa_graph.runs.thread import AGGREGATOR, Thread
 from moa_graph.runs.trusting import check_names, check_state, trusting
@@ -121,13 +122,17 @@ def prompt_of(thread: Thread, id_: str) -> list[BaseMessage]:
         {"id": seen, "text": thread.proposals[seen]["text"]} for seen in record["references"]
     ]
     placement, member = _asked(thread, record)
-    return compose(
-        thread.conversation,
-        references,
+    acts = record["layer"] == AGGREGATOR
+    view = View(
+        references=references,
+        passages=[*thread.passages, *record.get("passages", [])],
         placement=placement,
         system=member.system,
-        nonce=thread.values.get("nonce"),
+        cite=acts and thread.spec.aggregator.citations != "none",
+        flat=not acts and uses_tools(thread.conversation),
+        advise=not acts and not member.tools and uses_tools(thread.conversation),
     )
+    return view.of(thread.conversation, record.get("nonce") or thread.values.get("nonce"))
 
 
 def _asked(thread: Thread, record: Proposal) -> tuple[Any, Member]:

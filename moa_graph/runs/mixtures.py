@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-
 from moa_graph.graph import build_graph
 from moa_graph.models.pool import ModelPool
+from moa_graph.resources import Registered
 from moa_graph.runs.stores import Store
 from moa_graph.spec.schema import MoASpec, PriceSpec
 
@@ -19,14 +17,14 @@ __all__ = ["Mixture"]
 class Mixture:
     """Hold a spec and its compiled graph."""
 
-    def __init__(self, spec: MoASpec, models: Mapping[str, BaseChatModel] | None = None) -> None:
+    def __init__(self, spec: MoASpec, registered: Registered) -> None:
         self.spec = spec
-        self.models = models
-        self._pool = ModelPool(spec, models)
+        self.registered = registered
+        self._pool = ModelPool(spec, registered.models)
 
     @cached_property
     def _graph(self) -> Any:
-        return build_graph(self.spec, models=self.models).compile()
+        return build_graph(self.spec, **vars(self.registered)).compile()
 
     def graph(self, store: Store) -> Any:
         """Return the graph with the checkpointer that the store gives to a run."""

@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, messages_from_dict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
 from typing_extensions import TypedDict
 
+from moa_graph.passages import Passage, ShownSource
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 from moa_graph.usage import Usage
@@ -33,6 +34,7 @@ __all__ = [
     "Portable",
     "PortableTurn",
     "Question",
+    "Retrieve",
     "Standing",
     "Step",
     "dump_line",
@@ -74,6 +76,7 @@ class _Summary(TypedDict):
     warnings: list[str]
     aggregator: _Call
     failed_aggregators: list[Proposal]
+    sources: NotRequired[list[ShownSource]]
 
 
 class _Call(TypedDict):
@@ -82,6 +85,8 @@ class _Call(TypedDict):
     proposer: str
     attempts: int
     references: list[str]
+    passages: NotRequired[list[Passage]]
+    nonce: NotRequired[str]
 
 
 _SUMMARY = TypeAdapter(_Summary)
@@ -149,6 +154,17 @@ class Fork(_Event):
     conversation: list[Message]
     proposals: list[Proposal]
     answer: AnswerMessage | None = None
+    passages: list[Passage] = []
+    warnings: list[str] = []
+    nonce: Nonce | None = None
+
+
+class Retrieve(_Event):
+    """Hold the passages that were retrieved for everybody, and what went wrong with that."""
+
+    type: Literal["retrieve"]
+    passages: list[Passage]
+    warnings: list[str]
     nonce: Nonce | None = None
 
 
@@ -209,7 +225,9 @@ class End(_Line):
     lines: int
 
 
-Line = Header | Asked | Question | Fork | Layer | Edit | Answer | Finished | Failed | Standing | End
+Line = (
+    Header | Asked | Question | Fork | Retrieve | Layer | Edit | Answer | Finished | Failed | Standing | End
+)
 LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])
 KINDS = frozenset(
     {
@@ -217,6 +235,7 @@ KINDS = frozenset(
         "turn",
         "question",
         "fork",
+        "retrieve",
         "layer",
         "edit",
         "answer",
@@ -232,7 +251,7 @@ KINDS = frozenset(
 class Step:
     """Hold what made one checkpoint, and the proposals that were finished after it."""
 
-    event: Question | Fork | Layer | Edit | Answer
+    event: Question | Fork | Retrieve | Layer | Edit | Answer
     finished: list[Proposal] = field(default_factory=list)
 
 

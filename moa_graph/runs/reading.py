@@ -25,11 +25,12 @@ from moa_graph.runs.portable import (
     Portable,
     PortableTurn,
     Question,
+    Retrieve,
     Standing,
     Step,
 )
 from moa_graph.runs.records import FORMAT
-from moa_graph.runs.thread import AGGREGATOR
+from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, steps_of
 from moa_graph.spec.loading import is_hash_of, parse_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
@@ -221,7 +222,7 @@ class _Reader:
         if not is_hash_of(header.spec_hash, spec):
             raise _Refused("the spec does not have the hash that stands beside it")
         self.found = Portable(header, spec)
-        self.steps = [*(layer.name for layer in spec.layers), AGGREGATOR]
+        self.steps = steps_of(spec)
         self.ids = _ids(spec)
 
     def _ask(self, line: Asked) -> None:
@@ -260,7 +261,9 @@ class _Reader:
         self._check_call(proposal)
         finished.append(proposal)
 
-    def _step(self, line: Question | Fork | Layer | Edit | Answer) -> None:
+    def _step(  # noqa: C901 - one case for each kind of line
+        self, line: Question | Fork | Retrieve | Layer | Edit | Answer
+    ) -> None:
         turn = self._turn()
         if isinstance(line, Question | Fork) != (not turn.steps):
             raise _Refused("a turn begins with one line of type question or fork")
@@ -270,11 +273,15 @@ class _Reader:
                     raise _Refused("a fork has an origin, and begins with one line of type fork")
                 if isinstance(line, Fork):
                     self._take_over(line)
+            case Retrieve():
+                self._pass(RETRIEVE)
             case Layer():
+                if line.layer == RETRIEVE:
+                    raise _Refused(f"{RETRIEVE} is no layer")
                 self._pass(line.layer)
                 self._join(line.layer, line.proposals)
             case Edit():
-                if not 0 < self.place < len(self.steps):
+                if not 0 < self.place < len(self.steps) or self.steps[self.place - 1] == RETRIEVE:
                     raise _Refused("there is no layer whose proposals could be edited")
                 for proposal in line.proposals:
                     self._check_layer(self.steps[self.place - 1], proposal)
@@ -292,7 +299,7 @@ class _Reader:
         if (line.answer is not None) != (self.place == len(self.steps)):
             raise _Refused("a fork holds an answer if, and only if, it was taken after the aggregator")
         for name in self.steps[: self.place]:
-            if name != AGGREGATOR:
+            if name not in {RETRIEVE, AGGREGATOR}:
                 self._join(name, [record for record in line.proposals if record["layer"] == name])
         if len(line.proposals) != sum(map(len, self.known.values())):
             raise _Refused("a fork holds proposals of layers that had not ended")
@@ -320,7 +327,7 @@ class _Reader:
     def _check_call(self, call: Any) -> None:
         """Refuse a record that is not of this spec, or saw what is not there."""
         id_ = call["id"]
-        if id_ != f"{call['layer']}/{call['proposer']}" or call["layer"] not in self.steps:
+        if id_ != f"{call['layer']}/{call['proposer']}" or call["layer"] not in {*self.steps} - {RETRIEVE}:
             raise _Refused(f"{id_[:80]!r} is the id of no call")
         if id_ not in self.ids and call["attempts"]:
             raise _Refused(f"the spec asks for no {id_[:80]!r}")

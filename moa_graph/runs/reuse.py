@@ -9,7 +9,7 @@ from typing import Any
 from moa_graph.spec.schema import LayerSpec, Member, MoASpec
 from moa_graph.state import Proposal
 
-__all__ = ["Reuse", "reusable"]
+__all__ = ["Reuse", "reusable", "same_passages"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def reusable(
         ended > len(old.layers) and len(old.layers) == len(new.layers) and _answered(old) == _answered(new)
     )
     return Reuse(len(new.layers), taken, {}, answered=answered)
+
+
+def same_passages(old: MoASpec, new: MoASpec) -> bool:
+    """Tell whether what `old` retrieved for everybody is what `new` would retrieve."""
+    return _sources(old, old.retrieve) == _sources(new, new.retrieve)
 
 
 def _asked(spec: MoASpec, layer: LayerSpec) -> dict[str, Any]:

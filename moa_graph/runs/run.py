@@ -7,6 +7,7 @@ from typing import Any
 
 from moa_graph.estimate import estimate
 from moa_graph.execution import totals
+from moa_graph.passages import Passage, ShownSource
 from moa_graph.runs.records import RunStatus
 from moa_graph.runs.thread import Thread
 from moa_graph.state import Proposal
@@ -22,10 +23,11 @@ class Run:
     `status` is "running", "interrupted" (`resume` goes on), "answered" or "failed" (`reason` says why;
     `resume` tries again what failed). `proposals` are in spec order: those of layers that ended, those that
     are committed already, and those that failed. `cost` is USD, None where a price is unknown;
-    `calls` counts requests; `seconds` add up over all processes. `next_layer` is the layer (or "aggregator")
-    that comes next, `calls_left` the calls that the rest takes when all goes well, `cost_left` USD that it
-    costs at most then, None if that has no bound. `saved` is False for an answer that the store failed to
-    keep.
+    `calls` counts requests; `seconds` add up over all processes. `next_layer` is the layer (or "retrieve", or
+    "aggregator") that comes next, `calls_left` the calls that the rest takes when all goes well, `cost_left`
+    USD that it costs at most then, None if that has no bound. `passages` were retrieved for everybody before
+    the first layer; `sources` are those of all passages that anybody was shown, once there is an answer.
+    `saved` is False for an answer that the store failed to keep.
     """
 
     thread: str
@@ -42,6 +44,8 @@ class Run:
     calls: int = 0
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    sources: list[ShownSource] = field(default_factory=list)
     next_layer: str | None = None
     calls_left: int = 0
     cost_left: float | None = 0.0
@@ -61,6 +65,7 @@ def describe(thread: Thread) -> Run:
         "question": turn.question,
         "reason": turn.reason,
         "proposals": proposals,
+        "passages": thread.passages,
         "seconds": turn.seconds,
         "checkpoint": thread.checkpoint if thread.begun else None,
     }
@@ -75,6 +80,7 @@ def describe(thread: Thread) -> Run:
             cost=summary["cost"],
             calls=summary["calls"],
             warnings=summary["warnings"],
+            sources=summary.get("sources", []),
         )
     made = [thread.reply] if thread.reply else []
     records = [*{**thread.kept, **thread.finished, **thread.proposals}.values(), *failures, *made]
@@ -83,6 +89,7 @@ def describe(thread: Thread) -> Run:
         **common,
         aggregators=[dict(record) for record in failures if record["layer"] == "aggregator"],
         **totals(records),
+        warnings=list(thread.values.get("moa_warnings") or []) if thread.ended_steps else [],
         next_layer=thread.next_step,
         calls_left=0 if made else left.calls,
         cost_left=0.0 if made else left.max_cost,

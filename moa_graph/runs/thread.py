@@ -15,6 +15,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
 
 from moa_graph.errors import StoreError, ThreadError
+from moa_graph.passages import Passage
+from moa_graph.retrieve import RETRIEVE
 from moa_graph.runs.commands import command
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import FORMAT, ThreadRecord, Turn, key_of
@@ -32,7 +34,7 @@ from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 from moa_graph.usage import estimate_tokens
 
-__all__ = ["AGGREGATOR", "Thread"]
+__all__ = ["AGGREGATOR", "RETRIEVE", "Thread", "steps_of"]
 
 AGGREGATOR = "aggregator"
 
@@ -87,7 +89,7 @@ class Thread:
                 return thread
             check_marks(thread.metadata, [known.id for known in record.turns])
             writes = found.pending_writes or []
-            check_writes(writes, thread.steps)
+            check_writes(writes, thread.steps, retrieving=RETRIEVE in snapshot.next)
             ended = set(thread.ended_steps)
             due = [id_ for id_ in thread.ids if id_.partition("/")[0] in ended]
             check_state(thread.values, due, answered=thread.answered)
@@ -137,8 +139,8 @@ class Thread:
 
     @cached_property
     def steps(self) -> list[str]:
-        """Return the names of all steps: the layers, and the aggregator."""
-        return [*(layer.name for layer in self.spec.layers), AGGREGATOR]
+        """Return the names of all steps, as `steps_of` does."""
+        return steps_of(self.spec)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -165,6 +167,11 @@ class Thread:
     def proposals(self) -> dict[str, Proposal]:
         """Return the proposals of the layers that have ended in this turn."""
         return dict(self.values.get("proposals") or {}) if self.ended_steps else {}
+
+    @property
+    def passages(self) -> list[Passage]:
+        """Return the passages that this turn retrieved for everybody."""
+        return list(self.values.get("passages") or []) if self.ended_steps else []
 
     @property
     def kept(self) -> dict[str, Proposal]:
@@ -258,6 +265,12 @@ class Thread:
             )
         if ahead > 0:
             await asyncio.sleep(ahead)
+
+
+def steps_of(spec: MoASpec) -> list[str]:
+    """Return the names of all steps: retrieval for all if there is any, the layers, and the aggregator."""
+    first = [RETRIEVE] if spec.retrieve else []
+    return [*first, *(layer.name for layer in spec.layers), AGGREGATOR]
 
 
 def _nothing(config: RunnableConfig) -> StateSnapshot:

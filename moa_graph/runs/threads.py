@@ -12,10 +12,12 @@ from langchain_core.messages import (
     MessageLikeRepresentation,
     convert_to_messages,
 )
+from typing_extensions import Unpack
 
 from moa_graph.errors import MoAError, StoreError, ThreadError
 from moa_graph.events import Emit
 from moa_graph.proposers.outcomes import clean
+from moa_graph.resources import Others, Registered
 from moa_graph.runs.asking import digest_of, new_turn, question_of
 from moa_graph.runs.commands import command, new_thread
 from moa_graph.runs.editing import approve, change_of, commit
@@ -47,12 +49,10 @@ class Runs:
     cancellation), the proposals that were reported finished are kept, and `resume` asks only for the rest.
     """
 
-    def __init__(
-        self, store: Store, spec: MoASpec | None, models: Mapping[str, BaseChatModel] | None
-    ) -> None:
+    def __init__(self, store: Store, spec: MoASpec | None, registered: Registered) -> None:
         self._store = store
         self._spec = spec
-        self._models = models
+        self._registered = registered
         self._mixtures: dict[str, Mixture] = {}
         self._forks: set[str] = set()
         """The hashes of specs that were given for forks, which may run here, too."""
@@ -67,16 +67,17 @@ class Runs:
         models: Mapping[str, BaseChatModel] | None = None,
         key_env: str | None = None,
         create: bool = True,
+        **others: Unpack[Others],
     ) -> AsyncIterator[Runs]:
         """Open a store: `sqlite:///path`, `postgresql://…` or `memory:`.
 
         `spec` is what new threads are made by; without one, threads that are there go on under their own.
-        `models` are the host's, as for `build_graph`. `key_env` names the variable with a key of 16, 24 or
-        32 bytes that everything is encrypted with. Without `create` a file that is not there is a
-        ThreadError. Raises MoAError for a wrong URL or key, StoreError when the store cannot be opened.
+        `models` and `others` are the host's, as for `build_graph`. `key_env` names the variable with a key
+        of 16, 24 or 32 bytes that everything is encrypted with. Without `create` a file that is not there is
+        a ThreadError. Raises MoAError for a wrong URL or key, StoreError when the store cannot be opened.
         """
         async with open_store(url, key_env=key_env, create=create) as store:
-            yield cls(store, spec, models)
+            yield cls(store, spec, Registered(models or {}, **others))
 
     def start(
         self,
@@ -207,7 +208,7 @@ class Runs:
         thread's id, by default `thread~1`. The original stays as it is.
         """
         source = await self._at(thread, checkpoint, before)
-        mixture = self._mixture(source.record) if spec is None else Mixture(spec, self._models)
+        mixture = self._mixture(source.record) if spec is None else Mixture(spec, self._registered)
         name = to if to is not None else await free_name(self._store, thread)
         async with self._store.lease(key_of(name)):
             fork = await fork_thread(source, name, mixture, unfinished=before is None)
@@ -245,7 +246,7 @@ class Runs:
         story = read_export(content, file)
         name = to if to is not None else story.header.thread
         async with self._store.lease(key_of(name)):
-            mixture = Mixture(story.spec, self._models)
+            mixture = Mixture(story.spec, self._registered)
             return describe(await import_thread(self._store, story, name, mixture))
 
     async def _record(self, thread: str) -> ThreadRecord:
@@ -271,7 +272,7 @@ class Runs:
 
     def _mixture(self, record: ThreadRecord) -> Mixture:
         if record.spec_hash not in self._mixtures:
-            self._mixtures[record.spec_hash] = Mixture(record.load_spec(), self._models)
+            self._mixtures[record.spec_hash] = Mixture(record.load_spec(), self._registered)
         return self._mixtures[record.spec_hash]
 
     async def _is_answered(self, record: ThreadRecord) -> bool:

@@ -15,11 +15,21 @@ from moa_graph.errors import MoAError, ThreadError
 from moa_graph.runs.asking import new_turn, question_of
 from moa_graph.runs.history import threads_of
 from moa_graph.runs.mixtures import Mixture
-from moa_graph.runs.portable import Answer, Edit, Fork, Layer, Portable, PortableTurn, Question, Step
+from moa_graph.runs.portable import (
+    Answer,
+    Edit,
+    Fork,
+    Layer,
+    Portable,
+    PortableTurn,
+    Question,
+    Retrieve,
+    Step,
+)
 from moa_graph.runs.records import FORMAT, Origin, ThreadRecord, Turn, key_of, read_record
 from moa_graph.runs.redacting import Redactor
 from moa_graph.runs.stores import Store
-from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
 from moa_graph.spec.loading import parse_spec, spec_hash
 from moa_graph.state import Proposal
 
@@ -92,6 +102,8 @@ def _event(number: int, thread: Thread, before: Thread | None) -> Iterator[Line]
         yield {"type": "question", **about}
     elif thread.answered:
         yield {"type": "answer", **about, "message": _dump(thread.values["messages"][-1])}
+    elif thread.ended_steps[-1] == RETRIEVE:
+        yield {"type": "retrieve", **about, **_retrieved(thread)}
     else:
         layer = thread.ended_steps[-1]
         made = [dict(proposal) for proposal in thread.proposals.values() if proposal["layer"] == layer]
@@ -110,7 +122,13 @@ def _taken_over(thread: Thread) -> Line:
         "conversation": messages_to_dict(earlier),
         "proposals": [dict(proposal) for proposal in thread.proposals.values()],
         "answer": _dump(thread.values["messages"][-1]) if thread.answered else None,
+        **(_retrieved(thread) if RETRIEVE in ended else {}),
     }
+
+
+def _retrieved(thread: Thread) -> Line:
+    passages = [dict(passage) for passage in thread.passages]
+    return {"passages": passages, "warnings": list(thread.values.get("moa_warnings") or [])}
 
 
 def _standing(turn: Turn) -> Line:
@@ -236,18 +254,35 @@ def _update(thread: Thread, step: Step) -> tuple[str, dict[str, Any]]:
             state["messages"] = [*event.conversation, *messages_from_dict(turn.messages)]
             if event.proposals:
                 state["proposals"] = _by_id(event.proposals)
+            state |= _found(event)
             if event.answer is not None:
                 state |= {"messages": [*state["messages"], event.answer], "status": "answered"}
             return node, state
+        case Retrieve():
+            return RETRIEVE, state | _emptied(thread) | _found(event) | {"passages": event.passages}
         case Layer():
-            records: Any = _by_id(event.proposals)
-            if event.layer == thread.steps[0] and thread.values.get("proposals"):  # those of the turn before
-                records = {**dict.fromkeys(thread.values["proposals"]), **records}
+            before = _emptied(thread) if event.layer == thread.steps[0] else {}
+            records: Any = {**before.get("proposals", {}), **_by_id(event.proposals)}
             return event.layer, state | {"proposals": records}
         case Edit():
             return thread.ended_steps[-1], state | {"proposals": _by_id(event.proposals)}
         case Answer():
             return AGGREGATOR, state | {"messages": [event.message], "status": "answered"}
+
+
+def _found(event: Fork | Retrieve) -> dict[str, Any]:
+    found = {"passages": event.passages, "moa_warnings": event.warnings}
+    return {key: value for key, value in found.items() if value}
+
+
+def _emptied(thread: Thread) -> dict[str, Any]:
+    """Return what takes away what the turn before left."""
+    update: dict[str, Any] = {}
+    if before := thread.values.get("proposals"):
+        update["proposals"] = dict.fromkeys(before)
+    if thread.values.get("moa_warnings"):
+        update["moa_warnings"] = []
+    return update
 
 
 def _by_id(proposals: Sequence[Proposal]) -> dict[str, Proposal]:

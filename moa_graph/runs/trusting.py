@@ -11,6 +11,7 @@ from langgraph.errors import InvalidUpdateError
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from moa_graph.passages import Passage, ShownSource
 from moa_graph.runs.serializer import untrusted
 from moa_graph.state import Kept, Proposal
 from moa_graph.usage import Usage
@@ -33,6 +34,8 @@ class _State(TypedDict):
     proposals: NotRequired[dict[str, Proposal]]
     status: NotRequired[Literal["running", "answered"]]
     nonce: NotRequired[str]
+    passages: NotRequired[list[Passage]]
+    moa_warnings: NotRequired[list[str]]
     moa_kept: NotRequired[Kept | None]
 
 
@@ -42,6 +45,8 @@ class _Caller(TypedDict):
     proposer: str
     attempts: int
     references: list[str]
+    passages: NotRequired[list[Passage]]
+    nonce: NotRequired[str]
 
 
 class _Summary(TypedDict):
@@ -54,6 +59,7 @@ class _Summary(TypedDict):
     warnings: list[str]
     aggregator: _Caller
     failed_aggregators: list[Proposal]
+    sources: NotRequired[list[ShownSource]]
 
 
 _STATE = TypeAdapter(_State)
@@ -105,13 +111,18 @@ def check_names(proposals: Mapping[str, Proposal], layers: Collection[str]) -> N
             raise LookupError(id_)
 
 
-def check_writes(writes: Iterable[tuple[str, str, Any]], layers: Collection[str]) -> None:
+def check_writes(
+    writes: Iterable[tuple[str, str, Any]], layers: Collection[str], *, retrieving: bool = False
+) -> None:
     """Raise ValidationError, TypeError or LookupError for results of tasks that no run wrote.
 
-    They are (task, channel, value); LangGraph takes them for the state as they are.
+    They are (task, channel, value); LangGraph takes them for the state as they are. With `retrieving` they
+    belong to the step that retrieves for everybody.
     """
     for _, channel, value in writes:
         match channel:
+            case "__return__" if retrieving:
+                _STATE.validate_python({"passages": value})
             case "__return__":
                 made = value if is_proposal(value) else value["proposal"]
                 _MADE.validate_python(made, strict=True)
@@ -121,7 +132,7 @@ def check_writes(writes: Iterable[tuple[str, str, Any]], layers: Collection[str]
                 _STATE.validate_python({channel: kept})
             case "messages":
                 _STATE.validate_python({channel: value if isinstance(value, list) else [value]})
-            case "status" | "nonce" | "moa_kept":
+            case "status" | "nonce" | "passages" | "moa_warnings" | "moa_kept":
                 _STATE.validate_python({channel: value})
 
 

@@ -113,7 +113,8 @@ class Nest:
         part = self._files[real]
         if len(chain) + part.height > MAX_NESTED:
             outer.fault(here, _TOO_DEEP)
-        elif not self._exceeded and not outer.hold(here, part.document):
+            return None
+        if part.spec is not None and not outer.hold(here, part.document):
             self._exceed(outer, here)
         return part
 

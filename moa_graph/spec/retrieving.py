@@ -18,9 +18,10 @@ _SHOWN = 20
 
 def check_known(part: Part, path: Path, name: str, kind: str, section: str) -> None:
     """Note a name that does not stand under a section of the spec, such as a slot under `models`."""
-    known = list(as_mapping(part.data.get(section)))
-    if name in known or part.has_fault(path):
+    there = as_mapping(part.data.get(section))
+    if name in there or part.has_fault(path):
         return
+    known = list(there)
     part.fault(
         path,
         f"there is no {kind} {show(name)} under `{section}`",
@@ -62,7 +63,7 @@ def _check_retriever(part: Part, path: Path, retriever: dict[str, Any]) -> None:
             part.fault(
                 (*path, "files"), "`bm25` needs `files`", expected="paths or patterns, such as [docs/*.md]"
             )
-    elif isinstance(kind, str):
+    elif isinstance(kind, str) and kind.startswith("host:"):
         for key, default in (("files", []), ("chunk_chars", _CHUNK_CHARS)):
             here = (*path, key)
             if retriever.get(key) not in (None, default):

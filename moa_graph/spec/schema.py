@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 RESERVED_LAYER_NAMES = frozenset(
-    {"aggregator", "budget", "messages", "moa_kept", "nonce", "passages", "proposals", "retrieve", "status"}
+    {"aggregator", "budget", "messages", "moa_kept", "moa_warnings", "nonce", "passages", "proposals"}
+    | {"retrieve", "status"}
 )
 """Names that a layer cannot have: its graph node would clash with another node or a key of the state."""
 

@@ -27,7 +27,7 @@ class _Representer(SafeRepresenter):
 
     def represent_str(self, data: str) -> ScalarNode:
         style = None
-        if "\n" in data and data.isascii() and all(line == line.strip() for line in data.split("\n")):
+        if "\n" in data and data.isascii() and all(map(_is_plain, data.split("\n"))):
             style = "|"
         elif not data.isprintable() or _reads_as_something_else(data):
             style = '"'
@@ -35,6 +35,10 @@ class _Representer(SafeRepresenter):
 
 
 _Representer.add_representer(str, _Representer.represent_str)
+
+
+def _is_plain(line: str) -> bool:
+    return line.isprintable() and line == line.strip()
 
 
 def _reads_as_something_else(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from moa_graph.models.failures import ProviderError
+from moa_graph.resources import Registered
 from moa_graph.runs.stores import Store
 from moa_graph.runs.threads import Runs
 from moa_graph.spec.schema import MoASpec
@@ -78,7 +79,7 @@ class Cast:
 
     def runs(self, store: Store, spec: MoASpec | None = None) -> Runs:
         """Return what a process of its own would have."""
-        return Runs(store, spec or self.spec, self.models)
+        return Runs(store, spec or self.spec, Registered(self.models))
 
     def fail(self, names: str, error: BaseException | None = None) -> None:
         """Let these models refuse from now on."""

@@ -9,6 +9,7 @@ from moa_graph.runs.pinning import check_pin
 from moa_graph.runs.records import ThreadRecord
 from moa_graph.spec.loading import dump_spec, parse_spec
 from tests.runs.cast import THREE, Cast
+from tests.spec.samples import VALID
 
 
 def test_the_same_spec_passes_however_it_is_written() -> None:
@@ -17,6 +18,17 @@ def test_the_same_spec_passes_however_it_is_written() -> None:
     check_pin(record, spec)
     check_pin(record, None)
     check_pin(record, parse_spec("# a comment\n" + dump_spec(spec)))
+
+
+def test_a_thread_of_the_first_release_is_not_orphaned() -> None:
+    """Its hash was computed of all keys that there were, defaults as well."""
+    first = "sha256:884ef2bbbe7a36025cbcadeb0837ce3b1a71d0617b3463c0f3594a2a7668074c"
+    spec = parse_spec(VALID)
+    record = ThreadRecord.new("t", spec).model_copy(update={"spec_hash": first})
+    check_pin(record, spec)
+    assert record.load_spec() == spec
+    with pytest.raises(SpecMismatch):
+        check_pin(record, parse_spec(VALID + "fan_out: every_call\n"))
 
 
 def test_the_difference_shows_both_sides_with_their_names() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from moa_graph.runs.reuse import reusable
+from moa_graph.spec.loading import load_spec
+from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 from tests.runs.cast import TWO, Cast
 
@@ -83,3 +87,81 @@ def test_no_layers_leave_the_answer_valid_unless_the_aggregator_changes() -> Non
     assert not reusable(cast.spec, cast.spec, {}, {}, 0).answered
     other = cast.changed(lambda spec: spec["aggregator"].update(model="y"))
     assert not reusable(cast.spec, other, {}, {}, 1).answered
+
+
+INNER: dict[str, Any] = {
+    "moa": 1,
+    "name": "inner",
+    "models": {"x": {"model": "host:x"}},
+    "aggregator": {"model": "x"},
+}
+
+
+def mixed(**changes: Any) -> MoASpec:
+    """Return a spec of one layer with every kind of proposer; `changes` replace keys of its parts."""
+    proposers: dict[str, dict[str, Any]] = {
+        "agent": {"model": "x", "tools": ["t"], "max_steps": 4},
+        "helper": {"runnable": "r"},
+        "inner": {"spec": INNER},
+        "reader": {"model": "x", "retrieve": "own"},
+    }
+    retrievers: dict[str, dict[str, Any]] = {"own": {"retriever": "host:o"}, "all": {"retriever": "host:a"}}
+    return load_spec(
+        {
+            "moa": 1,
+            "name": "mixed",
+            "models": {"x": {"model": "host:x"}},
+            "retrievers": {name: {**it, **changes.pop(name, {})} for name, it in retrievers.items()},
+            "retrieve": changes.pop("retrieve", "all"),
+            "layers": [
+                {
+                    "name": "draft",
+                    "proposers": [
+                        {"id": name, **it, **changes.pop(name, {})} for name, it in proposers.items()
+                    ],
+                }
+            ],
+            "aggregator": {"model": "x", **changes},
+        }
+    )
+
+
+EVERYBODY = {"agent", "helper", "inner", "reader"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked_anew"),
+    [
+        ({}, set()),
+        ({"agent": {"tools": ["t", "u"]}}, {"agent"}),
+        ({"agent": {"max_steps": 5}}, {"agent"}),
+        ({"helper": {"runnable": "s"}}, {"helper"}),
+        ({"helper": {"price": {"input": 1, "output": 1}}}, set()),
+        ({"inner": {"spec": {**INNER, "models": {"x": {"model": "host:y"}}}}}, {"inner"}),
+        ({"inner": {"spec": None, "model": "x"}}, {"inner"}),
+        ({"reader": {"retrieve": ["own", "all"]}}, {"reader"}),
+        ({"own": {"k": 9}}, {"reader"}),
+        ({"own": {"timeout": 9, "on_error": "continue"}}, set()),
+        ({"all": {"retriever": "host:b"}}, EVERYBODY),
+        ({"retrieve": []}, EVERYBODY),
+    ],
+    ids=str,
+)
+def test_whoever_is_asked_something_else_is_asked_anew(changes: dict[str, Any], asked_anew: set[str]) -> None:
+    there = records(*(f"draft/{name}" for name in EVERYBODY))
+    found = reusable(mixed(), mixed(**changes), there, {}, 2)
+    if asked_anew:
+        assert (found.ended, found.answered) == (0, False)
+        assert set(found.kept) == {f"draft/{name}" for name in EVERYBODY - asked_anew}
+    else:
+        assert (found.ended, found.answered) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"retrieve": ["all"]}, {"citations": "checked"}, {"system": "Be brief."}]
+)
+def test_an_aggregator_that_is_asked_something_else_answers_anew(changes: dict[str, Any]) -> None:
+    changed = mixed().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    changed["aggregator"] |= changes
+    found = reusable(mixed(), load_spec(changed), records(*(f"draft/{n}" for n in EVERYBODY)), {}, 2)
+    assert (found.ended, found.answered) == (1, False)

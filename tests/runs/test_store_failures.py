@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from moa_graph.errors import QuorumNotMet, StoreError
+from moa_graph.resources import Registered
 from moa_graph.runs import guard
 from moa_graph.runs.running import Running
 from moa_graph.runs.sqlite import _QuickSaver
@@ -40,7 +41,7 @@ class Mixture:
         self.spec = mixture(layers, {"z": m["z"]}, layer=layer, **parts).spec
 
     def runs(self, store: Store) -> Runs:
-        return Runs(store, self.spec, self.models)
+        return Runs(store, self.spec, Registered(self.models))
 
     @property
     def calls(self) -> dict[str, int]:

@@ -23,7 +23,9 @@ from moa_graph.errors import (
     ThreadBusy,
     ThreadError,
 )
+from moa_graph.resources import Registered
 from moa_graph.runs import stores
+from moa_graph.resources import Registered
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import key_of, thread_of
 from moa_graph.runs.stores import Store, open_store
@@ -106,7 +108,7 @@ async def test_a_thread_without_a_name_gets_one(store: Store) -> None:
 
 async def test_a_new_thread_needs_a_spec_and_something_to_answer(store: Store) -> None:
     with pytest.raises(MoAError, match="needs a spec"):
-        await Runs(store, None, None).start("Why?", thread="t")
+        await Runs(store, None, Registered()).start("Why?", thread="t")
     with pytest.raises(MoAError, match="nothing to answer"):
         Cast(THREE).runs(store).start([], thread="t")
     assert await store.keys() == []
@@ -292,7 +294,7 @@ async def test_another_spec_is_refused_with_a_readable_difference_and_calls_nobo
 async def test_without_a_spec_a_thread_goes_on_under_its_own(store: Store) -> None:
     cast = Cast(THREE)
     await cast.runs(store).start("Why?", thread="t", breakpoints=["aggregator"])
-    assert (await Runs(store, None, cast.models).resume("t")).answer == "z1"
+    assert (await Runs(store, None, Registered(cast.models)).resume("t")).answer == "z1"
 
 
 # --- status ---
@@ -522,7 +524,7 @@ async def test_a_blank_or_overlong_id_is_refused(store: Store, thread: str) -> N
 async def test_checkpoints_of_another_program_are_left_alone(store: Store) -> None:
     cast = Cast(THREE)
     config: Any = {"configurable": {"thread_id": "t"}}
-    compiled = Mixture(cast.spec, cast.models).graph(store)
+    compiled = Mixture(cast.spec, Registered(cast.models)).graph(store)
     await compiled.ainvoke({"messages": [("user", "Mine.")]}, config)
     before, there = cast.sent, await compiled.aget_state(config)
     with pytest.raises(ThreadError, match="did not write"):

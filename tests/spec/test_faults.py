@@ -23,6 +23,10 @@ def EMBEDDED(params):  # noqa: N802  (named as the other parts of the table)
     return VALID.replace('extractive"', f'extractive", params: {{{params}}}')
 
 
+def RETRIEVING(retriever):  # noqa: N802  (named as the other parts of the table)
+    return VALID + f"retrievers: {{r: {{{retriever}}}}}\n"
+
+
 # (text, line, column, path, part of what is said)
 TABLE = {
     "unknown key": (VALID + "agregator: 1\n", 9, 1, "agregator", 'did you mean "aggregator"?'),
@@ -100,6 +104,29 @@ TABLE = {
     "too few calls": (VALID.replace("[a, b]", "[a, b]\n    quorum: 2") + "limits: {max_calls: 2}\n", 10, 21, "limits.max_calls", "expected at least 3"),
     "cost without price": (VALID + "limits: {max_cost: 1}\n", 4, 6, "models.a.price", "needs the price of every slot in use"),
     "cost without max_tokens": (VALID.replace("gpt-4o", "m, max_tokens: null, price: {input: 1, output: 1}") + "limits: {max_cost: 1}\n", 4, 36, "models.a.max_tokens", "needs the `max_tokens`"),
+    "proposer of no kind": (VALID.replace("[a, b]", "[a, {id: x}]"), 7, 20, "layers[0].proposers[1].model", '"model" is missing; expected one of `model`, `runnable`, `spec`'),
+    "proposer of two kinds": (VALID.replace("[a, b]", "[{runnable: r, model: a}]"), 7, 18, "layers[0].proposers[0].runnable", "`runnable` stands beside `model`"),
+    "tools of a runnable": (VALID.replace("[a, b]", "[{runnable: r, tools: t}]"), 7, 31, "layers[0].proposers[0].tools", "`tools` goes with `model` alone"),
+    "steps without tools": (VALID.replace("[a, b]", "[{model: a, max_steps: 3}]"), 7, 28, "layers[0].proposers[0].max_steps", "`max_steps` goes with `tools` alone; expected `tools` beside it"),
+    "price of a proposer's model": (VALID.replace("[a, b]", "[{model: a, price: {input: 1, output: 1}}]"), 7, 28, "layers[0].proposers[0].price", "expected `price` of the slot instead"),
+    "temperature of a runnable": (VALID.replace("[a, b]", "[{runnable: r, temperature: 1}]"), 7, 31, "layers[0].proposers[0].temperature", "`temperature` goes with `model` alone"),
+    "tool twice": (VALID.replace("[a, b]", "[{model: a, tools: [t, u, t]}]"), 7, 42, "layers[0].proposers[0].tools[2]", '"t" is in the list already'),
+    "too many steps": (VALID.replace("[a, b]", "[{model: a, tools: t, max_steps: 101}]"), 7, 49, "layers[0].proposers[0].max_steps", "at most 100"),
+    "a nested spec that is a number": (VALID.replace("[a, b]", "[{spec: 3, id: x}]"), 7, 24, "layers[0].proposers[0].spec", "a number stands here; expected a mapping such as {moa: 1, name: inner, …}, or the path of a file"),
+    "retriever that is text": (VALID + "retrievers: {r: bm25}\n", 9, 17, "retrievers.r", "expected a mapping such as {retriever: bm25"),
+    "unknown retriever": (RETRIEVING("retriever: bm26, files: [x]"), 9, 29, "retrievers.r.retriever", "neither `bm25` nor `host:NAME`"),
+    "bm25 without files": (RETRIEVING("retriever: bm25"), 9, 17, "retrievers.r.files", "`bm25` needs `files`"),
+    "files of a host's retriever": (RETRIEVING("retriever: host:x, files: [y]"), 9, 37, "retrievers.r.files", "`files` goes with `bm25` alone"),
+    "chunks of a host's retriever": (RETRIEVING("retriever: host:x, chunk_chars: 500"), 9, 37, "retrievers.r.chunk_chars", "`chunk_chars` goes with `bm25` alone"),
+    "unknown key of a retriever": (RETRIEVING("retriever: host:x, file: y"), 9, 37, "retrievers.r.file", 'did you mean "files"?'),
+    "retriever that is not there": (RETRIEVING("retriever: host:x") + "retrieve: q\n", 10, 11, "retrieve", 'there is no retriever "q" under `retrievers`; expected one of "r"'),
+    "retriever that is nearly there": (VALID.replace("{model: a}", "{model: a, retrieve: [docz]}") + "retrievers: {docs: {retriever: host:x}}\n", 8, 35, "aggregator.retrieve[0]", 'did you mean "docs"?'),
+    "retriever of a proposer": (VALID.replace("[a, b]", "[{model: a, retrieve: q}]"), 7, 38, "layers[0].proposers[0].retrieve", "expected its name there"),
+    "retriever twice": (RETRIEVING("retriever: host:x") + "retrieve: [r, r]\n", 10, 15, "retrieve[1]", '"r" is in the list already'),
+    "nothing to cite": (RETRIEVING("retriever: host:x").replace("{model: a}", "{model: a, citations: checked}"), 8, 35, "aggregator.citations", "nobody retrieves passages"),
+    "citations that are no word": (VALID.replace("{model: a}", "{model: a, citations: chekced}"), 8, 35, "aggregator.citations", 'did you mean "checked"?'),
+    "fan_out": (VALID + "fan_out: user_turns\n", 9, 10, "fan_out", 'did you mean "user_turn"?'),
+    "cost of a runnable": (VALID.replace("{model: openai:gpt-4o}", "{model: embedded:extractive}").replace("[a, b]", "[{runnable: r}]") + "limits: {max_cost: 1}\n", 7, 17, "layers[0].proposers[0].price", "needs the price of every runnable"),
     "duplicate key": (VALID.replace("name: test", "name: test\nname: other"), 3, 1, "name", 'the key "name" is there twice'),
     "duplicate slot": (VALID.replace("  b:", "  a:"), 5, 3, "models.a", 'the key "a" is there twice'),
     "alias": (VALID.replace("{model: a}", "*x"), 8, 13, "aggregator", "an alias"),

@@ -125,6 +125,31 @@ HOSTILE = {
     "wrong slots": "VALID.replace('layers', ''.join(f'  slot{i}: {{model: x:y}}\\n' for i in range(1500)) + 'layers').replace('[a, b]', '[' + 'slo, ' * 1500 + ']')",
 }
 
+NESTED = "'moa: 1\\nname: t\\nmodels: {a: {model: x:y}}\\naggregator: {model: a}\\n'"
+NAMES = "'moa: 1\\nname: t\\nmodels: {a: {model: x:y}}\\naggregator: {model: a}\\nlayers: [{proposers: [' + ', '.join(%s) + ']}]\\n'"
+HOSTILE_FILES = {
+    "one large file often": (
+        NAMES % "f'{{spec: i.yaml, id: p{n}}}' for n in range(1000)",
+        {"i": NESTED + " + 'description: ' + 'x' * 255000"},
+    ),
+    "one file of faults often": (
+        NAMES % "f'{{spec: i.yaml, id: p{n}}}' for n in range(1000)",
+        {"i": "VALID + ''.join(f'modelz{i}: 1\\n' for i in range(4000))"},
+    ),
+    "files that multiply": (
+        NAMES % "f'{{spec: i.yaml, id: p{n}}}' for n in range(1000)",
+        {"i": NAMES % "f'{{spec: j.yaml, id: p{n}}}' for n in range(1000)", "j": NESTED},
+    ),
+    "files that are not there": (NAMES % "f'{{spec: i{n}.yaml, id: p{n}}}' for n in range(1200)", {}),
+    "inline specs in each other": (
+        NAMES % "['{spec: {moa: 1, layers: [{proposers: [' * 5 + '{}' + ']}]}}' * 5]",
+        {},
+    ),
+    "many inline specs": (NAMES % "f'{{spec: {{moa: 1, nam: x}}, id: p{n}}}' for n in range(900)", {}),
+    "itself": (NAMES % "f'{{spec: s.yaml, id: p{n}}}' for n in range(1200)", {}),
+}
+
+
 PROBE = """
 import resource, sys, time
 from moa_graph.errors import SpecError
@@ -135,7 +160,7 @@ assert len(content) <= 256 * 1024
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
 try:
-    parse_spec(content)
+    parse_spec(content, file="s.yaml")
 except SpecError as error:
     faults = len(error.faults)
 else:
@@ -147,12 +172,27 @@ print(faults, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - bef
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_within_a_second_and_100_mb(name):
-    code = textwrap.dedent(PROBE).format(valid=VALID, expression=HOSTILE[name])
+    _refused(HOSTILE[name], may_load=name in {"bearers", "prefixes", "dots"})
+
+
+@pytest.mark.parametrize("name", HOSTILE_FILES)
+def test_hostile_files_inside_each_other_are_refused_within_a_second_and_100_mb(name, tmp_path):
+    expression, files = HOSTILE_FILES[name]
+    for file, text in [("s", expression), *files.items()]:
+        content = eval(text, {"VALID": VALID})
+        (tmp_path / f"{file}.yaml").write_text(content, encoding="utf-8")
+    _refused(expression, folder=tmp_path)
+
+
+def _refused(expression, *, folder=None, may_load=False):
+    code = textwrap.dedent(PROBE).format(valid=VALID, expression=expression)
     # Measuring coverage in the child would triple the time that is measured.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=True
+    )
     faults, seconds, megabytes = map(float, result.stdout.split())
-    assert faults >= 1 or name in {"bearers", "prefixes", "dots"}
+    assert faults >= 1 or may_load
     assert seconds <= 1
     assert megabytes <= 100

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from moa_graph.errors import SpecError
 from moa_graph.spec import MoASpec, dump_spec, load_spec, parse_spec, spec_hash
+from moa_graph.spec.loading import is_hash_of
 from tests.spec.samples import VALID, valid_data
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -98,6 +99,32 @@ def test_the_hash_does_not_depend_on_how_a_spec_is_written():
 def test_the_hash_changes_with_the_spec():
     changed = parse_spec(VALID.replace("gpt-4o", "gpt-4"))
     assert spec_hash(changed) != spec_hash(parse_spec(VALID))
+
+
+def test_a_key_that_stands_there_with_its_default_leaves_the_hash_alone():
+    spoken = VALID.replace("[a, b]", "[{model: a, tools: [], retrieve: []}, b]").replace(
+        "{model: a}\n", "{model: a, citations: none}\n"
+    )
+    spec = parse_spec(spoken + "fan_out: user_turn\nretrievers: {}\nretrieve: []\n")
+    assert spec == parse_spec(VALID)
+    assert spec_hash(spec) == spec_hash(parse_spec(VALID))
+
+
+FIRST_HASH = "sha256:884ef2bbbe7a36025cbcadeb0837ce3b1a71d0617b3463c0f3594a2a7668074c"
+"""What the first release of the format computed for VALID: of all its keys, defaults as well."""
+
+
+def test_a_hash_of_the_first_release_is_known_again():
+    spec = parse_spec(VALID)
+    assert is_hash_of(spec_hash(spec), spec)
+    assert is_hash_of(FIRST_HASH, spec)
+    other = [
+        VALID.replace("gpt-4o", "gpt-4"),
+        VALID + "fan_out: every_call\n",
+        VALID.replace("[a, b]", "[a, {model: b, tools: t}]"),
+        VALID.replace("[a, b]", "[a, {runnable: r}]"),
+    ]
+    assert not any(is_hash_of(FIRST_HASH, parse_spec(text)) for text in other)
 
 
 def test_a_dict_is_not_changed_by_loading():

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from moa_graph.spec import json_schema, schema_text
 from moa_graph.spec.schema import RESERVED_LAYER_NAMES
 from moa_graph.state import MoAState
@@ -23,6 +25,24 @@ def test_the_schema_names_its_draft_and_itself():
 def test_a_proposer_may_be_the_name_of_a_slot():
     items = json_schema()["$defs"]["LayerSpec"]["properties"]["proposers"]["items"]["anyOf"]
     assert {"string", None} == {option.get("type") for option in items}
+
+
+def test_a_nested_spec_is_a_path_or_a_spec():
+    schema = json_schema()
+    spec = schema["$defs"]["ProposerSpec"]["properties"]["spec"]
+    assert spec["anyOf"] == [{"type": "string", "minLength": 1}, {"$ref": "#"}]
+    assert "MoASpec" not in schema["$defs"]
+    assert "#/$defs/MoASpec" not in schema_text()
+
+
+def test_a_proposer_is_one_of_three_kinds():
+    kinds = json_schema()["$defs"]["ProposerSpec"]["oneOf"]
+    assert kinds == [{"required": ["model"]}, {"required": ["runnable"]}, {"required": ["spec"]}]
+
+
+def test_one_retriever_needs_no_list():
+    retrieve = json_schema()["properties"]["retrieve"]
+    assert [option["type"] for option in retrieve["anyOf"]] == ["string", "array"]
 
 
 def test_a_duration_is_a_number_or_a_text():
@@ -47,7 +67,8 @@ def test_no_layer_can_take_the_name_of_a_key_of_the_state():
     assert set(MoAState.__annotations__) <= RESERVED_LAYER_NAMES
 
 
-def test_a_slot_with_a_bad_name_does_not_fit_the_schema():
-    models = json_schema()["properties"]["models"]
+@pytest.mark.parametrize("section", ["models", "retrievers"])
+def test_a_bad_name_does_not_fit_the_schema(section):
+    models = json_schema()["properties"][section]
     assert models["additionalProperties"] is False
     assert list(models["patternProperties"]) == ["^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"]

@@ -6,23 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, assert_type
 
-from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.tools import BaseTool
 from langgraph.graph import StateGraph
 
 from moa_graph import (
     Failure,
     Fault,
+    MoAChatModel,
     MoAError,
     MoASpec,
     MoAState,
     Proposal,
     QuorumNotMet,
+    RetrievalFailed,
     Run,
     RunError,
     Runs,
     SpecError,
     SpecMismatch,
+    as_tool,
     build_graph,
     dump_spec,
     json_schema,
@@ -52,6 +56,14 @@ async def ask(spec: MoASpec) -> None:
         {"messages": [HumanMessage("Why?")]}, stream_mode=["custom", "messages"]
     ):
         assert mode, chunk
+
+
+async def embed(spec: MoASpec) -> None:
+    model: BaseChatModel = MoAChatModel("graphs/quickstart.yaml", temperature=0.2)
+    assert_type(await MoAChatModel(spec=spec).bind_tools([]).ainvoke("Why?"), AIMessage)
+    assert_type(await model.ainvoke("Why?"), AIMessage)
+    tool: BaseTool = as_tool(spec, name="panel", tools={}, runnables={})
+    assert tool.name
 
 
 async def keep(spec: MoASpec) -> None:
@@ -90,5 +102,5 @@ def handle(error: MoAError) -> None:
         assert_type(error.calls, int)
     if isinstance(error, SpecMismatch):
         assert_type(error.difference, str)
-    if isinstance(error, QuorumNotMet):
+    if isinstance(error, QuorumNotMet | RetrievalFailed):
         assert_type(error.message, str)
