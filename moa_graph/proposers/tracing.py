@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.callbacks.manager import ahandle_event
 from langchain_core.runnables.config import (
     RunnableConfig,
@@ -17,6 +17,7 @@ from langchain_core.runnables.config import (
 
 from moa_graph.budget import BudgetSpent
 from moa_graph.proposers.listening import heard_by
+from moa_graph.proposers.watch import TokenWatch
 
 __all__ = ["ending_traces"]
 
@@ -30,14 +31,14 @@ async def ending_traces(config: RunnableConfig) -> AsyncIterator[RunnableConfig]
     Otherwise LangSmith would show those runs as pending, OpenTelemetry would export no span of them, and
     tracers would keep their prompts in memory for ever.
     """
+    if not _is_heard(config):  # as in most runs; listening takes time
+        yield config
+        return
     watch = _OpenRuns()
     try:
         yield heard_by(config, watch)
-    except (
-        asyncio.CancelledError,
-        BudgetSpent,
-        Exception,
-    ):  # what a cancellation was made into, too, such as a timeout
+    # What a cancellation was made into, too, such as a timeout.
+    except (asyncio.CancelledError, BudgetSpent, Exception):
         handlers = get_async_callback_manager_for_config(config).handlers
         for id_, run in reversed(list(watch.open.items())):  # the innermost first
             await ahandle_event(
@@ -50,6 +51,13 @@ async def ending_traces(config: RunnableConfig) -> AsyncIterator[RunnableConfig]
                 tags=run.tags,
             )
         raise
+
+
+def _is_heard(config: RunnableConfig) -> bool:
+    """Tell whether anybody but a call's own watch listens."""
+    callbacks = config.get("callbacks") or []
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks
+    return not all(isinstance(handler, TokenWatch) for handler in handlers)
 
 
 _IGNORED_AS = {"llm": "ignore_llm", "retriever": "ignore_retriever", "tool": "ignore_agent"}

@@ -25,7 +25,6 @@ from moa_graph.errors import (
 )
 from moa_graph.resources import Registered
 from moa_graph.runs import stores
-from moa_graph.resources import Registered
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import key_of, thread_of
 from moa_graph.runs.stores import Store, open_store
