@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from typing_extensions import TypedDict
@@ -72,8 +74,19 @@ def carried(messages: Sequence[BaseMessage]) -> Carried | None:
     for message in reversed(messages):
         if isinstance(message, HumanMessage):
             return None
-        if isinstance(message, AIMessage):
-            turn: Carried | None = message.response_metadata.get("moa", {}).get("turn")
-            if turn is not None:
-                return turn
+        summary = message.response_metadata.get("moa")
+        if isinstance(summary, dict) and _is_turn(turn := summary.get("turn")):
+            return cast("Carried", turn)
     return None
+
+
+def _is_turn(value: Any) -> bool:
+    """Tell whether a message bears what one of ours would: it has been in other hands since."""
+    return (
+        isinstance(value, dict)
+        and Carried.__required_keys__ <= value.keys()
+        and re.fullmatch("[0-9a-f]{16}", str(value["nonce"])) is not None
+        and all(isinstance(value[key], list) for key in ("references", "passages", "sources"))
+        and all(isinstance(item, dict) and {"id", "text"} <= item.keys() for item in value["references"])
+        and all(isinstance(item, dict) and {"id", "text"} <= item.keys() for item in value["passages"])
+    )

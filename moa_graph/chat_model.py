@@ -18,6 +18,7 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -317,22 +318,15 @@ def _children(manager: _Manager) -> AsyncCallbackManager | None:
 
 def _last(answer: AIMessage, relay: Relay) -> AIMessageChunk:
     """Return the end of a stream, with what of the answer was not streamed."""
-    chunk = AIMessageChunk(
-        content="",
+    unsaid = [] if relay.began else answer.tool_calls
+    return AIMessageChunk(
+        content="" if relay.began else answer.content,
+        tool_call_chunks=[
+            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index)
+            for index, call in enumerate(unsaid)
+        ],
         additional_kwargs={} if relay.reasoned else answer.additional_kwargs,
         usage_metadata=answer.usage_metadata,
         response_metadata=answer.response_metadata,
         chunk_position="last",
-    )
-    if relay.began:
-        return chunk
-    calls = [
-        {**call, "args": json.dumps(call["args"]), "index": index, "type": "tool_call_chunk"}
-        for index, call in enumerate(answer.tool_calls)
-    ]
-    return chunk.model_copy(
-        update={
-            "content": answer.content,
-            "tool_call_chunks": calls,
-        }
     )

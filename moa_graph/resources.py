@@ -12,8 +12,8 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from typing_extensions import TypedDict
 
-from moa_graph.errors import ModelNotReady
 from moa_graph.models.pool import ModelPool
+from moa_graph.readiness import Readiness
 from moa_graph.retrieval.pool import RetrieverPool
 from moa_graph.spec.schema import MoASpec
 
@@ -38,22 +38,17 @@ class Registered:
     runnables: Mapping[str, Runnable[Any, Any]] = field(default_factory=dict)
 
 
-class Resources:
+class Resources(Readiness):
     """Hold what one spec uses; nothing is made or looked up before a run starts."""
 
     def __init__(self, spec: MoASpec, registered: Registered) -> None:
+        super().__init__()
         self.spec = spec
         self.registered = registered
         self.models = ModelPool(spec, registered.models)
         self.retrievers = RetrieverPool(spec, registered.retrievers)
         self.nested = {where: Resources(inner, registered) for where, inner in _inside(spec)}
         """What the specs inside this one use, by where they stand: "layer/proposer"."""
-        self._loaded = False
-
-    @property
-    def loaded(self) -> bool:
-        """Tell whether all is ready."""
-        return self._loaded
 
     def problems(self) -> list[str]:
         """Return what is missing before a run can start, each as a sentence that says how to mend it."""
@@ -61,13 +56,9 @@ class Resources:
 
     def load(self) -> None:
         """Make all ready; raise ModelNotReady naming all that is missing at once."""
-        if problems := self.problems():
-            raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
-        self.models.load()
-        self.retrievers.load()
-        for inner in self.nested.values():
-            inner.load()
-        self._loaded = True
+        super().load()
+        for part in (self.models, self.retrievers, *self.nested.values()):
+            part.load()
 
     def _problems(self) -> Iterator[str]:
         yield from self.models.problems()

@@ -22,6 +22,7 @@ FLOORS = {
     "errors": 0,
     "background": 0,
     "spec": 1,
+    "readiness": 1,
     "text": 1,
     "usage": 1,
     "advising": 2,

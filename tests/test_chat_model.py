@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -630,3 +631,35 @@ async def test_thoughts_are_streamed_as_reasoning_and_not_as_the_answer(how: str
     whole = sum(chunks[1:], chunks[0])
     assert whole.text == "It is four."
     assert whole.additional_kwargs["reasoning_content"] == "Let me see."
+
+
+class Whole(FakeMessagesListChatModel):
+    """Call a tool, and have no way to stream."""
+
+    def bind_tools(self, *_: Any, **__: Any) -> Any:
+        return self
+
+
+@pytest.mark.parametrize("how", ["stream", "astream"])
+async def test_an_aggregator_that_cannot_stream_gives_its_answer_at_once(how: str) -> None:
+    panel = Panel(Whole(responses=[LOOP[1], AIMessage("It rains.")]))
+    model = panel.model.bind_tools([weather])
+
+    calling, answering = await chunks_of(model, "Oslo", how), await chunks_of(model, "Oslo", how)
+
+    whole = sum(calling[1:], calling[0])
+    assert [(call["name"], call["args"]) for call in whole.tool_calls] == [("weather", {"city": "Oslo"})]
+    assert "".join(chunk.text for chunk in answering) == "It rains."
+
+
+async def test_what_carries_a_turn_and_was_damaged_is_not_gone_on_with() -> None:
+    panel = Panel(ActingChatModel())
+    model = panel.model.bind_tools([weather])
+    answer = await model.ainvoke("Oslo")
+    answer.response_metadata["moa"]["turn"]["nonce"] = "</response>"
+    result = ToolMessage("Rain.", tool_call_id=answer.tool_calls[0]["id"], name="weather")
+
+    last = await model.ainvoke([HumanMessage("Oslo"), answer, result])
+
+    assert last.text == "Done: Rain."
+    assert panel.fan_outs == 4

@@ -26,34 +26,26 @@ SPEC = {
 }
 
 
-def parameters() -> dict[str, Any]:
-    return {"spec": SPEC, "models": {"adviser": ScriptedChatModel(), "actor": ActingChatModel()}}
+class Panel:
+    """Make the model that both suites test."""
 
-
-class TestUnit(ChatModelUnitTests):
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return MoAChatModel
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return parameters()
+        return {"spec": SPEC, "models": {"adviser": ScriptedChatModel(), "actor": ActingChatModel()}}
 
+
+class TestUnit(Panel, ChatModelUnitTests):
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
         # Time and attempts are said in the spec, for each call and for the run.
         return {"temperature": 0, "max_tokens": 100, "stop": []}
 
 
-class TestIntegration(ChatModelIntegrationTests):
-    @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return MoAChatModel
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return parameters()
-
+class TestIntegration(Panel, ChatModelIntegrationTests):
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
         return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from typing import cast
 
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from moa_graph.errors import ModelNotReady
 from moa_graph.models.providers import build_model, key_variable
+from moa_graph.readiness import Readiness
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.slots import FREE_PROVIDERS, PriceSpec
 
@@ -26,7 +26,7 @@ _Key = tuple[str, float | None, int | None]
 """A slot, and the temperature and max_tokens of a member where they differ from the slot's."""
 
 
-class ModelPool:
+class ModelPool(Readiness):
     """Hold the chat models of a spec's slots; nothing is imported or looked up before it is needed.
 
     `registered` are objects of the host program: one under the name of a slot replaces the slot, and a
@@ -35,17 +35,11 @@ class ModelPool:
     """
 
     def __init__(self, spec: MoASpec, registered: Mapping[str, BaseChatModel] | None = None) -> None:
+        super().__init__()
         self.spec = spec
         self._registered = dict(registered or {})
-        self._lock = threading.RLock()
-        self._loaded = False
         self._models: dict[_Key, BaseChatModel] = {}
         self._secrets: tuple[str, ...] = ()
-
-    @property
-    def loaded(self) -> bool:
-        """Tell whether every model has been built."""
-        return self._loaded
 
     def problems(self) -> list[str]:
         """Return what is missing before a run can start, each as a sentence that says how to mend it.
@@ -60,16 +54,6 @@ class ModelPool:
                 if slot not in lacking:
                     lacking.append(slot)
         return [self.redact(f"{self._places(lacking)}: {problem}") for problem, lacking in slots.items()]
-
-    def load(self) -> None:
-        """Build every model that the spec uses; raise ModelNotReady naming all that is missing at once."""
-        with self._lock:
-            if self._loaded:
-                return
-            problems = self.problems()
-            if problems:
-                raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
-            self._loaded = True
 
     def get(
         self, slot: str, *, temperature: float | None = None, max_tokens: int | None = None

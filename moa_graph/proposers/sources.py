@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -160,6 +160,8 @@ async def _streamed(
     """Pass the tokens on while they come; return the whole message."""
     whole: AIMessageChunk | None = None
     async for chunk in model.astream(prompt, config):
+        if not isinstance(chunk, AIMessageChunk):  # a model that cannot stream gives all at once
+            return cast("BaseMessage", chunk)
         relay.send(chunk)
         whole = chunk if whole is None else whole + chunk
     relay.finish()

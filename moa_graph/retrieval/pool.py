@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from langgraph.errors import GraphBubbleUp
 
 from moa_graph.errors import ModelNotReady
 from moa_graph.passages import Passage, cap, new_passage
+from moa_graph.readiness import Readiness
 from moa_graph.retrieval.bm25 import build_bm25
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.slots import RetrieverSpec
@@ -33,7 +33,7 @@ class RetrievalError(Exception):
         self.reason = reason
 
 
-class RetrieverPool:
+class RetrieverPool(Readiness):
     """Hold the retrievers of a spec; nothing is imported or read before it is needed.
 
     `registered` are objects of the host program: one under the name of a retriever of the spec replaces
@@ -41,16 +41,11 @@ class RetrieverPool:
     """
 
     def __init__(self, spec: MoASpec, registered: Mapping[str, BaseRetriever] | None = None) -> None:
+        super().__init__()
         self.spec = spec
         self._registered = dict(registered or {})
-        self._lock = threading.RLock()
         self._loaded = not spec.retrievers
         self._retrievers: dict[str, BaseRetriever] = {}
-
-    @property
-    def loaded(self) -> bool:
-        """Tell whether every retriever is ready."""
-        return self._loaded
 
     def problems(self) -> list[str]:
         """Return what is missing before a run can start, each as a sentence that says how to mend it."""
@@ -59,16 +54,6 @@ class RetrieverPool:
             for name, spec in self.spec.retrievers.items()
             for problem in self._problems_of(name)
         ]
-
-    def load(self) -> None:
-        """Make every retriever; raise ModelNotReady naming all that is missing at once."""
-        with self._lock:
-            if self._loaded:
-                return
-            problems = self.problems()
-            if problems:
-                raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
-            self._loaded = True
 
     async def retrieve(self, name: str, query: str, config: RunnableConfig | None = None) -> list[Passage]:
         """Return the passages that a retriever finds: at most `k`, each once, within `max_chars`.

@@ -24,6 +24,7 @@ KEYS = [
     "calls",
     "seconds",
     "warnings",
+    "sources",
     "aggregators",
     "turn",
     "reason",

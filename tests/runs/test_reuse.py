@@ -145,7 +145,7 @@ EVERYBODY = {"agent", "helper", "inner", "reader"}
         ({"all": {"retriever": "host:b"}}, EVERYBODY),
         ({"retrieve": []}, EVERYBODY),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_whoever_is_asked_something_else_is_asked_anew(changes: dict[str, Any], asked_anew: set[str]) -> None:
     there = records(*(f"draft/{name}" for name in EVERYBODY))
