@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from typing import Any, cast
+from contextlib import suppress
+from typing import Annotated, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from moa_graph.passages import Passage, ShownSource
 from moa_graph.state import Reference
 
-__all__ = ["ADVISE", "Carried", "carried", "plain", "uses_tools"]
+__all__ = ["ADVISE", "Carried", "carried", "plain", "turns_of", "uses_tools"]
 
 ADVISE = (
     "You advise another model. It alone can call tools, and it writes the reply. Do not call tools and do "
@@ -28,18 +29,27 @@ class Carried(TypedDict):
     `sources` are those of all passages that anybody was shown by then: they can be cited.
     """
 
-    nonce: str
+    nonce: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     references: list[Reference]
     passages: list[Passage]
     sources: list[ShownSource]
 
 
+_CARRIED = TypeAdapter(Carried)
+
+
 def uses_tools(messages: Sequence[BaseMessage]) -> bool:
     """Tell whether a conversation holds calls or results of tools."""
-    return any(
-        isinstance(message, ToolMessage) or (isinstance(message, AIMessage) and bool(message.tool_calls))
-        for message in messages
-    )
+    return any(isinstance(message, ToolMessage) or _calls(message) for message in messages)
+
+
+def _calls(message: BaseMessage) -> list[str]:
+    """Return the calls of tools that a message makes, as texts; those that were not understood as well."""
+    if not isinstance(message, AIMessage):
+        return []
+    valid = [(call["name"], _json(call["args"])) for call in message.tool_calls]
+    invalid = [(call["name"], call["args"]) for call in message.invalid_tool_calls]
+    return [f"(calls the tool {name} with {arguments})" for name, arguments in [*valid, *invalid]]
 
 
 def plain(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
@@ -52,9 +62,8 @@ def _plain(message: BaseMessage) -> BaseMessage:
         outcome = "failed" if message.status == "error" else "returned"
         name = message.name or message.tool_call_id
         return HumanMessage(f"The tool {name} {outcome}:\n{message.text}")
-    if isinstance(message, AIMessage) and message.tool_calls:
+    if calls := _calls(message):
         said = [text] if (text := str(message.text).strip()) else []
-        calls = [f"(calls the tool {call['name']} with {_json(call['args'])})" for call in message.tool_calls]
         return AIMessage("\n".join(said + calls))
     return message
 
@@ -63,30 +72,23 @@ def _json(arguments: object) -> str:
     return json.dumps(arguments, ensure_ascii=False, default=str)
 
 
-def carried(messages: Sequence[BaseMessage]) -> Carried | None:
-    """Return what this turn's fan-out gave, if the conversation ends with the result of a tool.
+def carried(messages: Sequence[BaseMessage], mark: str) -> Carried | None:
+    """Return what this turn's fan-out gave the mixture whose spec has the hash `mark`.
 
-    An answer that calls tools bears it in `response_metadata["moa"]["turn"]`; None where there is none, as
+    An answer that calls tools bears it in `response_metadata["moa"]["turns"]`; None where there is none, as
     when the conversation was shortened.
     """
-    if not messages or not isinstance(messages[-1], ToolMessage):
-        return None
     for message in reversed(messages):
         if isinstance(message, HumanMessage):
             return None
-        summary = message.response_metadata.get("moa")
-        if isinstance(summary, dict) and _is_turn(turn := summary.get("turn")):
-            return cast("Carried", turn)
+        if (turn := turns_of(message).get(mark)) is not None:
+            with suppress(ValidationError):  # it has been in other hands since
+                return _CARRIED.validate_python(turn)
     return None
 
 
-def _is_turn(value: Any) -> bool:
-    """Tell whether a message bears what one of ours would: it has been in other hands since."""
-    return (
-        isinstance(value, dict)
-        and Carried.__required_keys__ <= value.keys()
-        and re.fullmatch("[0-9a-f]{16}", str(value["nonce"])) is not None
-        and all(isinstance(value[key], list) for key in ("references", "passages", "sources"))
-        and all(isinstance(item, dict) and {"id", "text"} <= item.keys() for item in value["references"])
-        and all(isinstance(item, dict) and {"id", "text"} <= item.keys() for item in value["passages"])
-    )
+def turns_of(message: BaseMessage) -> dict[str, Any]:
+    """Return what a message bears for mixtures to go on with, by the hashes of their specs."""
+    summary = message.response_metadata.get("moa")
+    turns = summary.get("turns") if isinstance(summary, dict) else None
+    return turns if isinstance(turns, dict) else {}

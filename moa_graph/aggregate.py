@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from typing_extensions import TypedDict
 
-from moa_graph.advising import Carried
+from moa_graph.advising import Carried, turns_of
 from moa_graph.errors import AggregatorFailed
 from moa_graph.execution import Execution, enter, totals
 from moa_graph.node import Dispatch, Node
@@ -19,6 +19,7 @@ from moa_graph.proposers import NoProposal, Request
 from moa_graph.proposers.call import Caller
 from moa_graph.resources import Resources
 from moa_graph.spec.schema import LayerSpec
+from moa_graph.spec.writing import spec_hash
 from moa_graph.state import MoAState, Proposal
 from moa_graph.terms import going_on
 
@@ -35,11 +36,13 @@ _TASK = "aggregator/answer"
 class _Answer(TypedDict):
     """Hold an answer as LangGraph keeps it until its node ends: the records, and what the message bears.
 
-    `calls` are tools that the aggregator calls, as `AIMessage` has them.
+    `calls` are tools that the aggregator calls, as `AIMessage` has them, and `turns` what it goes on with
+    then, where it is a mixture itself.
     """
 
     proposal: Proposal
     calls: dict[str, Any]
+    turns: dict[str, Any]
     failures: list[Proposal]
     message_id: str | None
     metadata: dict[str, Any]
@@ -122,7 +125,10 @@ class AggregatorNode(Node):
         if self.resources.spec.retrievers:
             summary["sources"] = sources
         if answer["calls"]["tool_calls"]:
-            summary["turn"] = _carried(execution, request, proposal, sources)
+            summary["turns"] = answer["turns"]
+            if not request.carried:  # else an earlier message of the turn bears it
+                mark = spec_hash(self.resources.spec)
+                summary["turns"] |= {mark: _carried(execution, request, proposal, sources)}
         elif self.resources.spec.aggregator.citations != "none":
             self._cite(summary, proposal["text"], sources)
         execution.emit(
@@ -187,6 +193,7 @@ async def _ask(caller: Caller, request: Request, failures: list[Proposal]) -> _A
     return {
         "proposal": reply.proposal,
         "calls": {"tool_calls": message.tool_calls, "invalid_tool_calls": message.invalid_tool_calls},
+        "turns": turns_of(message),
         "failures": failures,
         "message_id": message.id,
         "metadata": {key: value for key, value in message.response_metadata.items() if key in kept},

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Self, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import (
-    AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
-    BaseCallbackHandler,
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
@@ -24,8 +23,6 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import set_config_context
 from langchain_core.tools import BaseTool
-from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
-from langchain_core.tracers.log_stream import LogStreamCallbackHandler
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -33,16 +30,17 @@ from moa_graph import background
 from moa_graph.compiled import CompiledMoA
 from moa_graph.errors import MoAError, RunError
 from moa_graph.graph import build_graph
+from moa_graph.hearing import Manager, children, hear_nobody_else
 from moa_graph.models.pool import ModelPool
 from moa_graph.proposers.relay import Relay
 from moa_graph.spec.loading import dump_spec, load_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
 from moa_graph.state import Kept, MoAInput
-from moa_graph.structured import with_response_format
-from moa_graph.terms import TERMS, Terms
+from moa_graph.structured import with_response_format, with_tool_call
+from moa_graph.terms import TERMS, Cadence, Terms
 from moa_graph.tool import as_tool
-from moa_graph.unfinished import Unfinished, Work, key_of
+from moa_graph.unfinished import Made, Unfinished, Work, key_of
 
 __all__ = ["MoAChatModel"]
 
@@ -65,7 +63,7 @@ class MoAChatModel(BaseChatModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     spec: MoASpec
-    fan_out: Literal["user_turn", "every_call"] | None = None
+    fan_out: Cadence | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
@@ -75,8 +73,9 @@ class MoAChatModel(BaseChatModel):
     tools: dict[str, BaseTool] = Field(default_factory=dict, repr=False, exclude=True)
     runnables: dict[str, Runnable[Any, Any]] = Field(default_factory=dict, repr=False, exclude=True)
     _graph: CompiledMoA | None = PrivateAttr(default=None)
+    _made_of: tuple[object, ...] = PrivateAttr(default=())
     _unfinished: Unfinished = PrivateAttr(default_factory=Unfinished)
-    _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
+    _identity: str = PrivateAttr(default="")
 
     def __init__(self, spec: MoASpec | str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> None:
         """Make it from a spec; raises SpecError for one that cannot be used."""
@@ -85,9 +84,17 @@ class MoAChatModel(BaseChatModel):
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        fresh = {"_graph": None, "_unfinished": Unfinished()}  # a copy makes its own
-        private = {**(state["__pydantic_private__"] or {}), **fresh}
-        return {**state, "__pydantic_private__": private}
+        return {**state, "__pydantic_private__": {**(state["__pydantic_private__"] or {}), **_private()}}
+
+    def __copy__(self) -> Self:
+        copy = super().__copy__()
+        for name, value in _private().items():
+            setattr(copy, name, value)
+        return copy
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # Not the graph: it holds locks.
+        return super(MoAChatModel, self.__copy__()).__deepcopy__(memo)
 
     # -- what it is --------------------------------------------------------------------------------------
 
@@ -98,6 +105,7 @@ class MoAChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
         """Return what tells its answers apart in a cache: the whole spec, and what was registered."""
+        self._renew()
         registered = [self.models, self.retrievers, self.tools, self.runnables]
         return {
             "spec": dump_spec(self.spec),
@@ -105,6 +113,7 @@ class MoAChatModel(BaseChatModel):
             "fan_out": self.fan_out or self.spec.fan_out,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "own_stop": self.stop,  # LangChain puts the call's under "stop"
             # Objects of the host cannot be compared: two of one name may answer differently.
             "registered": self._identity if any(registered) else None,
         }
@@ -134,7 +143,10 @@ class MoAChatModel(BaseChatModel):
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+        strict: bool | None = kwargs.get("strict")
+        if kwargs.get("response_format") and strict is not False:
+            strict = True  # as ChatOpenAI has it: OpenAI takes no other tools beside a response format
+        return self.bind(tools=[convert_to_openai_tool(tool, strict=strict) for tool in tools], **kwargs)
 
     def with_structured_output(
         self,
@@ -150,7 +162,7 @@ class MoAChatModel(BaseChatModel):
         """
         method = kwargs.pop("method", "function_calling")
         if method == "function_calling":
-            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+            return with_tool_call(self, schema, include_raw=include_raw, **kwargs)
         return with_response_format(self, schema, method, include_raw=include_raw, **kwargs)
 
     def as_tool(
@@ -218,13 +230,13 @@ class MoAChatModel(BaseChatModel):
             yield chunk
 
     async def _answer(
-        self, messages: list[BaseMessage], stop: list[str] | None, manager: _Manager, options: dict[str, Any]
+        self, messages: list[BaseMessage], stop: list[str] | None, manager: Manager, options: dict[str, Any]
     ) -> ChatResult:
         terms = self._terms(stop, options)
         return ChatResult(generations=[ChatGeneration(message=await self._run(messages, manager, terms))])
 
     async def _chunks(
-        self, messages: list[BaseMessage], stop: list[str] | None, manager: _Manager, options: dict[str, Any]
+        self, messages: list[BaseMessage], stop: list[str] | None, manager: Manager, options: dict[str, Any]
     ) -> AsyncIterator[ChatGenerationChunk]:
         """Yield the answer's tokens as they come, and at the end what the whole run says of itself."""
         pieces: asyncio.Queue[AIMessageChunk | None] = asyncio.Queue()
@@ -232,6 +244,7 @@ class MoAChatModel(BaseChatModel):
         terms = self._terms(stop, options) | Terms(relay=relay)
         run = asyncio.ensure_future(self._run(messages, manager, terms))
         run.add_done_callback(lambda _: pieces.put_nowait(None))
+        run.add_done_callback(_look_at)
         try:
             while (piece := await pieces.get()) is not None:
                 yield ChatGenerationChunk(message=piece)
@@ -247,27 +260,35 @@ class MoAChatModel(BaseChatModel):
         fan_out: Any = acting.pop("fan_out", self.fan_out)
         return Terms(acting=acting, fan_out=fan_out) if fan_out else Terms(acting=acting)
 
-    async def _run(self, messages: list[BaseMessage], manager: _Manager, terms: Terms) -> AIMessage:
+    async def _run(self, messages: list[BaseMessage], manager: Manager, terms: Terms) -> AIMessage:
         """Run the graph as a child of this call, and of nothing else.
 
         A graph that surrounds the call would lend it its checkpointer and its streams: a model has neither.
         """
-        key = key_of(messages, "tools" in terms["acting"], terms.get("fan_out"))
+        key = key_of(messages, bool(terms["acting"].get("tools")), terms.get("fan_out"))
         work = self._unfinished.take(key)
-        question = _question(messages, work)
-        terms = {**terms, "paid": work.paid}
-        config: RunnableConfig = {"callbacks": _children(manager), "configurable": {TERMS: terms}}
+        made = Made(work)
+        terms = {**terms, "paid": work.paid, "listen": made.take}
+        config: RunnableConfig = {"callbacks": children(manager), "configurable": {TERMS: terms}}
         try:
             with set_config_context(config) as context:
-                run = asyncio.create_task(self._compiled().ainvoke(question, config), context=context)
-                state = await run
-        except RunError as error:
-            self._unfinished.keep(key, error, work)
+                context.run(hear_nobody_else)
+                call = self._compiled().ainvoke(_question(messages, work), config)
+                state = await asyncio.create_task(call, context=context)
+            return _answer_of(state)
+        except BaseException as error:
+            self._unfinished.keep(key, made.work(error))
             raise
-        answer: AIMessage = state["messages"][-1]
-        return answer.model_copy(update={"id": None})
+
+    def _renew(self) -> None:
+        """Forget what was made of other parts: a spec or a registered object may have been exchanged."""
+        made_of = (self.spec, self.models, self.retrievers, self.tools, self.runnables)
+        if len(self._made_of) != len(made_of) or any(map(operator.is_not, self._made_of, made_of)):
+            self._made_of, self._graph, self._identity = made_of, None, uuid4().hex
+            self._unfinished = Unfinished()
 
     def _compiled(self) -> CompiledMoA:
+        self._renew()
         if self._graph is None:
             self._graph = build_graph(
                 self.spec,
@@ -279,6 +300,22 @@ class MoAChatModel(BaseChatModel):
         return self._graph
 
 
+def _private() -> dict[str, Any]:
+    """Return what a copy does not share: it may be changed, and makes its own."""
+    return {"_graph": None, "_made_of": (), "_unfinished": Unfinished(), "_identity": ""}
+
+
+def _answer_of(state: dict[str, Any]) -> AIMessage:
+    answer = state["messages"][-1]
+    if state.get("__interrupt__") or not isinstance(answer, AIMessage):
+        raise RunError(
+            "something inside asks for a person (interrupt), and a chat model can ask nobody",
+            hint="Make the mixture a node of your graph, with a checkpointer: build_graph(spec).compile().",
+            proposals=list((state.get("proposals") or {}).values()),
+        )
+    return answer.model_copy(update={"id": None})
+
+
 def _question(messages: Sequence[BaseMessage], work: Work) -> MoAInput:
     """Return the graph's input; ids belong to its state, and the caller's messages stay as they are."""
     copies = [message.model_copy(update={"id": None}) for message in messages]
@@ -287,33 +324,6 @@ def _question(messages: Sequence[BaseMessage], work: Work) -> MoAInput:
     copies[-1].id = uuid4().hex
     kept = Kept(message=copies[-1].id, proposals=work.kept)
     return MoAInput(messages=cast("list[AnyMessage]", copies), moa_kept=kept)
-
-
-_Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
-
-
-def _children(manager: _Manager) -> AsyncCallbackManager | None:
-    """Return the callbacks of the calls inside: tracers record them as children of this call.
-
-    Other handlers hear of this call alone, or they would count its tokens twice and show them several times.
-    """
-    if manager is None:
-        return None
-    tracers: list[BaseCallbackHandler] = [
-        handler
-        for handler in manager.inheritable_handlers
-        if isinstance(handler, BaseTracer | AsyncBaseTracer)
-        and not isinstance(handler, LogStreamCallbackHandler)
-    ]
-    return AsyncCallbackManager(
-        handlers=tracers,
-        inheritable_handlers=tracers,
-        parent_run_id=manager.run_id,
-        tags=manager.inheritable_tags,
-        inheritable_tags=manager.inheritable_tags,
-        metadata=manager.inheritable_metadata,
-        inheritable_metadata=manager.inheritable_metadata,
-    )
 
 
 def _last(answer: AIMessage, relay: Relay) -> AIMessageChunk:
@@ -330,3 +340,9 @@ def _last(answer: AIMessage, relay: Relay) -> AIMessageChunk:
         response_metadata=answer.response_metadata,
         chunk_position="last",
     )
+
+
+def _look_at(run: asyncio.Future[Any]) -> None:
+    """Look at the outcome of a run that nobody waits for: asyncio logs those nobody looked at."""
+    if not run.cancelled():
+        run.exception()

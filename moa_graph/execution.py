@@ -189,7 +189,8 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
             "there is nothing to answer", hint='Give at least one message: {"messages": [("user", "…")]}.'
         )
     inside = terms.get("inside")
-    emit: Emit = get_stream_writer() if inside is None else _keep_silent
+    # What happens inside a call of another run is that call's business.
+    emit: Emit = terms.get("listen") or (get_stream_writer() if inside is None else _keep_silent)
     # A new turn of a conversation starts with no proposals, and pays for itself alone.
     proposals = {} if first else dict(state.get("proposals") or {})
     budget: Budget | None = state.get("budget")
@@ -214,4 +215,4 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
 
 
 def _keep_silent(event: Event) -> None:
-    """Tell nobody: what happens inside a call of another run is that call's business."""
+    """Tell nobody."""

@@ -1,4 +1,4 @@
-"""Structured output by `response_format`, as OpenAI's protocol has it."""
+"""Structured output: by a tool that has to be called, or by `response_format` as OpenAI's protocol has it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.base import BaseOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from moa_graph.errors import MoAError
 
-__all__ = ["Method", "with_response_format"]
+__all__ = ["Method", "with_response_format", "with_tool_call"]
 
 Method = Literal["json_schema", "json_mode"]
 
@@ -46,13 +47,44 @@ def with_response_format(
             f"there is no method {method!r} for structured output",
             hint="There are function_calling, json_schema and json_mode.",
         )
-    bound = model.bind(
-        response_format=response_format,
-        ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},
-    )
+    bound = model.bind(response_format=response_format, ls_structured_output_format=_format(method, schema))
     parser: BaseOutputParser[Any] = JsonOutputParser()
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         parser = PydanticOutputParser(pydantic_object=schema)
+    return _parsed(bound, parser, include_raw=include_raw)
+
+
+def with_tool_call(
+    model: BaseChatModel,
+    schema: dict[str, Any] | type,
+    *,
+    include_raw: bool = False,
+    strict: bool | None = None,
+) -> Runnable[LanguageModelInput, Any]:
+    """Return `model` made to call one tool of the form of `schema`, and a parser of the call behind it.
+
+    LangChain's own way, which has no `strict`.
+    """
+    options: dict[str, Any] = {} if strict is None else {"strict": strict}
+    marked = _format("function_calling", schema)
+    bound = model.bind_tools([schema], tool_choice="any", ls_structured_output_format=marked, **options)
+    parser: BaseOutputParser[Any]
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        parser = PydanticToolsParser(tools=[schema], first_tool_only=True)
+    else:
+        name = convert_to_openai_tool(schema)["function"]["name"]
+        parser = JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+    return _parsed(bound, parser, include_raw=include_raw)
+
+
+def _format(method: str, schema: dict[str, Any] | type) -> dict[str, Any]:
+    """Return what tracers are told of the form."""
+    return {"kwargs": {"method": method}, "schema": schema}
+
+
+def _parsed(
+    bound: Runnable[LanguageModelInput, Any], parser: BaseOutputParser[Any], *, include_raw: bool
+) -> Runnable[LanguageModelInput, Any]:
     if not include_raw:
         return bound | parser
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)

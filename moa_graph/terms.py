@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from typing_extensions import TypedDict
 
 from moa_graph.advising import Carried, carried
 from moa_graph.budget import Account
+from moa_graph.errors import MoAError
+from moa_graph.events import Emit
 from moa_graph.proposers.relay import Relay
 from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.writing import spec_hash
 from moa_graph.state import Proposal
 
-__all__ = ["TERMS", "Inside", "Terms", "given_terms", "going_on", "without_terms"]
+__all__ = ["TERMS", "Cadence", "Inside", "Terms", "given_terms", "going_on", "without_terms"]
+
+Cadence = Literal["user_turn", "every_call"]
 
 TERMS = "moa"
 """The key of `config["configurable"]` that holds a run's terms."""
@@ -36,13 +41,15 @@ class Terms(TypedDict, total=False):
     """Say on what terms a run takes place; all may be left out.
 
     `acting` are arguments of the aggregator's call alone, such as `tools`, `tool_choice`, `stop`. `fan_out`
-    overrides the spec's. `relay` gets the answer's tokens. `paid` are the records of calls of this turn that
+    overrides the spec's. `relay` gets the answer's tokens, `listen` all events instead of LangGraph's custom
+    stream. `paid` are the records of calls of this turn that
     failed earlier: they gave nothing, but count against the limits and in the sums.
     """
 
     acting: Mapping[str, Any]
-    fan_out: Literal["user_turn", "every_call"]
+    fan_out: Cadence
     relay: Relay
+    listen: Emit
     paid: Sequence[Proposal]
     inside: Inside
 
@@ -61,5 +68,10 @@ def without_terms(config: RunnableConfig) -> RunnableConfig:
 def going_on(spec: MoASpec, messages: Sequence[BaseMessage]) -> Carried | None:
     """Return what the aggregator goes on with, alone, after tools it called; None: all are to be asked."""
     cadence = given_terms().get("fan_out") or spec.fan_out
+    if cadence not in get_args(Cadence):
+        raise MoAError(f"there is no fan_out {cadence!r}", hint=f"There are: {', '.join(get_args(Cadence))}.")
     alone = not (spec.layers or spec.retrievers)  # then there is nobody who would be asked again
-    return carried(messages) if cadence == "user_turn" and not alone else None
+    if cadence == "every_call" or alone or not messages or not isinstance(messages[-1], ToolMessage):
+        return None
+    turn = carried(messages, spec_hash(spec))
+    return turn if turn is None or turn["references"] or not spec.layers else None

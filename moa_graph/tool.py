@@ -105,6 +105,11 @@ def _ask(question: str) -> dict[str, Any]:
 
 def _answer(question: str, state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     asked, answer = state["messages"][0], state["messages"][-1]
+    if state.get("__interrupt__"):
+        raise MoAError(
+            "something inside asks for a person (interrupt), and there is nobody to answer",
+            hint="Call the tool in an agent with a checkpointer.",
+        )
     if asked.text != question:
         # LangGraph numbers the graphs that one node calls in the order in which they start; see the hint.
         raise MoAError(

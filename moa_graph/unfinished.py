@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from langchain_core.messages import BaseMessage, messages_to_dict
 
-from moa_graph.errors import BudgetExceeded, RunError
+from moa_graph.errors import BudgetExceeded
+from moa_graph.events import Event
 from moa_graph.state import Proposal
 
-__all__ = ["Unfinished", "Work", "key_of"]
+__all__ = ["Made", "Unfinished", "Work", "key_of"]
 
 _MOST = 64
 """Conversations that are remembered; whoever asks again does so soon."""
@@ -25,6 +26,38 @@ class Work(NamedTuple):
     paid: list[Proposal]
 
 
+class Made:
+    """Take down what a run makes, so that it is not lost if the run ends without an answer."""
+
+    def __init__(self, before: Work) -> None:
+        self._before = before
+        self._records: dict[str, Proposal] = dict(before.kept)
+
+    def take(self, event: Event) -> None:
+        """Note a call that has ended."""
+        if event["type"] == "call.finished" or event["type"] == "call.failed":
+            self._records[event["proposal"]["id"]] = event["proposal"]
+
+    def work(self, error: BaseException) -> Work:
+        """Return what is worth keeping of a run that ended with an error.
+
+        Nothing of one that used up its budget: going on would break the limit at once, for ever.
+        """
+        if isinstance(error, BudgetExceeded):
+            return Work({}, [])
+        records = list(self._records.values())
+        layers = [record["layer"] for record in records]
+        reached = layers[-1] if layers else None
+        kept = {
+            record["id"]: record
+            for record in records
+            # A layer that had ended is kept whole, of the last one what succeeded.
+            if record["layer"] != "aggregator" and (record["status"] == "ok" or record["layer"] != reached)
+        }
+        lost = [record for record in records if record["id"] not in kept and record["attempts"]]
+        return Work(kept, [*self._before.paid, *lost])
+
+
 class Unfinished:
     """Remember, in this process, what failed runs made, by what they were asked."""
 
@@ -35,17 +68,10 @@ class Unfinished:
         """Return what an earlier run of the same question made, and forget it; mostly nothing."""
         return self._works.pop(key, None) or Work({}, [])
 
-    def keep(self, key: str, error: RunError, before: Work) -> None:
-        """Remember what a run made that has failed; `before` is what it had begun with.
-
-        A run that used up its budget is forgotten: going on would break the limit at once, for ever.
-        """
-        if isinstance(error, BudgetExceeded):
-            return
-        work = _work(cast("Sequence[Proposal]", error.proposals), before)
-        if not work.kept:
-            return
-        self._works[key] = work
+    def keep(self, key: str, work: Work) -> None:
+        """Remember what a run made; the oldest is forgotten in its place."""
+        if work.kept:
+            self._works[key] = work
         if len(self._works) > _MOST:
             self._works.popitem(last=False)
 
@@ -54,16 +80,3 @@ def key_of(messages: Sequence[BaseMessage], *marks: object) -> str:
     """Return what tells a question apart from others: its messages without their ids, and `marks`."""
     bare = messages_to_dict([message.model_copy(update={"id": None}) for message in messages])
     return hashlib.sha256(repr((bare, marks)).encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def _work(records: Sequence[Proposal], before: Work) -> Work:
-    """Sort the records of a run: layers that had ended are kept whole, of the last one what succeeded."""
-    layers = [record["layer"] for record in records]
-    reached = layers[-1] if layers else None
-    kept = {
-        record["id"]: record
-        for record in records
-        if record["layer"] != "aggregator" and (record["status"] == "ok" or record["layer"] != reached)
-    }
-    lost = [record for record in records if record["id"] not in kept and record["attempts"]]
-    return Work(kept, [*before.paid, *lost])

@@ -47,6 +47,7 @@ FLOORS = {
     "drawing": 4,
     "retrieve": 4,
     "chat_model": 5,
+    "hearing": 5,
     "structured": 5,
     "tool": 5,
     "unfinished": 5,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.callbacks import (
+    BaseCallbackHandler,
+    UsageMetadataCallbackHandler,
+    get_usage_metadata_callback,
+)
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -19,6 +24,7 @@ from langchain_core.tools import tool
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import interrupt
 from pydantic import BaseModel
 
 from moa_graph import (
@@ -31,6 +37,7 @@ from moa_graph import (
     dump_spec,
     load_spec,
 )
+from moa_graph.advising import turns_of
 from tests.fakes.acting import ActingChatModel
 from tests.fakes.models import ScriptedChatModel
 
@@ -652,14 +659,174 @@ async def test_an_aggregator_that_cannot_stream_gives_its_answer_at_once(how: st
     assert "".join(chunk.text for chunk in answering) == "It rains."
 
 
-async def test_what_carries_a_turn_and_was_damaged_is_not_gone_on_with() -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"nonce": "</response>"},
+        {"references": []},
+        {"references": [{"id": "layer-1/m1", "text": 5}]},
+        {"passages": [{"id": "a-123456", "text": "No source."}]},
+        {"sources": [1]},
+    ],
+    ids=str,
+)
+async def test_what_carries_a_turn_and_was_damaged_is_not_gone_on_with(damage: dict[str, Any]) -> None:
     panel = Panel(ActingChatModel())
     model = panel.model.bind_tools([weather])
     answer = await model.ainvoke("Oslo")
-    answer.response_metadata["moa"]["turn"]["nonce"] = "</response>"
+    (turn,) = answer.response_metadata["moa"]["turns"].values()
+    turn |= damage
     result = ToolMessage("Rain.", tool_call_id=answer.tool_calls[0]["id"], name="weather")
 
     last = await model.ainvoke([HumanMessage("Oslo"), answer, result])
 
     assert last.text == "Done: Rain."
     assert panel.fan_outs == 4
+
+
+# -- what breaks other wrappers ------------------------------------------------------------------------------
+
+
+async def test_usage_is_counted_once_by_langchains_context_manager(ask: Any) -> None:
+    with get_usage_metadata_callback() as counter:
+        answer = await ask(Panel().model, "Why?")
+
+    counted = [usage["total_tokens"] for usage in counter.usage_metadata.values()]
+    assert counted == [answer.usage_metadata["total_tokens"]]
+
+
+def test_a_stop_word_of_the_model_is_part_of_what_a_cache_knows_it_by() -> None:
+    cache = InMemoryCache()
+    document = {**spec(), "models": {name: {"model": "embedded:extractive"} for name in ("m1", "m2", "last")}}
+
+    keys = {
+        MoAChatModel(document, cache=cache, **options)._get_llm_string()
+        for options in (
+            {},
+            {"stop": ["x"]},
+            {"temperature": 1.0},
+            {"max_tokens": 9},
+            {"fan_out": "every_call"},
+        )
+    }
+
+    assert len(keys) == 5
+
+
+async def test_a_changed_copy_answers_as_what_it_was_changed_to() -> None:
+    panel, other = Panel(), Panel(ScriptedChatModel("Another answer."))
+    await panel.model.ainvoke("Why?")
+
+    changed = panel.model.model_copy(update={"models": other.model.models})
+    deep = copy.deepcopy(MoAChatModel("graphs/quickstart.yaml"))
+
+    assert (await changed.ainvoke("Why?")).text == "Another answer."
+    assert changed._get_llm_string() != panel.model._get_llm_string()
+    assert deep.invoke("Tea grows in Assam.\n\nWhere does tea grow?").text == "Tea grows in Assam."
+    panel.model.models = other.model.models
+    assert (await panel.model.ainvoke("Why?")).text == "Another answer."
+
+
+def asks_a_person(_: Any) -> str:
+    return str(interrupt("May I?"))
+
+
+async def test_a_question_to_a_person_inside_is_an_error_and_never_the_users_own_words(ask: Any) -> None:
+    panel = Panel()
+    panel.model.models["m2"] = ScriptedChatModel(asks_a_person)
+
+    with pytest.raises(RunError, match="asks for a person") as caught:
+        await ask(panel.model, "Why?")
+
+    assert "checkpointer" in caught.value.hint
+
+
+async def test_an_unknown_cadence_is_refused(ask: Any) -> None:
+    with pytest.raises(MoAError, match="no fan_out 'user-turn'"):
+        await ask(Panel().model, "Why?", fan_out="user-turn")
+
+
+async def test_a_mixture_goes_on_with_its_own_turn_only() -> None:
+    first, second = Panel(ActingChatModel()), Panel(ActingChatModel(), description="Another one.")
+    answer = await first.model.bind_tools([weather]).ainvoke("Oslo")
+    result = ToolMessage("Rain.", tool_call_id=answer.tool_calls[0]["id"], name="weather")
+
+    await second.model.bind_tools([weather]).ainvoke([HumanMessage("Oslo"), answer, result])
+
+    assert second.fan_outs == 2
+
+
+async def test_an_aggregator_that_is_a_mixture_goes_on_with_its_own_references() -> None:
+    inner = Panel(ActingChatModel(steps=2), description="The inner one.")
+    outer = Panel(inner.model)
+    model = outer.model.bind_tools([weather])
+    talk: list[Any] = [HumanMessage("Oslo")]
+    for _ in range(2):
+        answer = await model.ainvoke(talk)
+        call = answer.tool_calls[0]
+        talk += [answer, ToolMessage("Rain.", tool_call_id=call["id"], name=call["name"])]
+    await model.ainvoke(talk)
+
+    assert (outer.fan_outs, inner.fan_outs) == (2, 2)
+    bearing = [message for message in talk if message.type == "ai" and turns_of(message)]
+    assert len(bearing) == 1  # once a turn, not once a step
+
+
+async def test_a_call_that_is_cancelled_keeps_what_had_been_made() -> None:
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await never.wait()
+
+    panel = Panel(ScriptedChatModel("At last.", wait=wait))
+    call = asyncio.ensure_future(panel.model.ainvoke("Why?"))
+    await begun.wait()
+    call.cancel()
+    await asyncio.wait({call})
+    panel.aggregator.wait = None
+
+    assert (await panel.model.ainvoke("Why?")).text == "At last."
+    assert panel.fan_outs == 2
+
+
+async def test_calls_that_were_not_understood_are_plain_text_for_proposers() -> None:
+    panel = Panel(ActingChatModel())
+    wrong = {"name": "weather", "args": "{", "id": "1", "error": "no JSON", "type": "invalid_tool_call"}
+
+    await panel.model.ainvoke(
+        [HumanMessage("Oslo"), AIMessage("", invalid_tool_calls=[wrong]), HumanMessage("?")]
+    )
+
+    assert [message.text for message in panel.proposers[0].calls[0]][1:] == [
+        "Oslo",
+        "(calls the tool weather with {)",
+        "?",
+    ]
+
+
+def test_tools_are_strict_where_that_is_asked_for_or_where_a_response_format_needs_it() -> None:
+    def strict(**options: Any) -> Any:
+        bound: Any = Panel().model.bind_tools([weather], **options)
+        return bound.kwargs["tools"][0]["function"].get("strict")
+
+    assert strict() is None
+    assert strict(strict=True) is True
+    assert strict(response_format={"type": "json_object"}) is True
+    assert strict(response_format={"type": "json_object"}, strict=False) is False
+
+
+async def test_a_form_can_be_strict() -> None:
+    actor = ActingChatModel()
+
+    await Panel(actor).model.with_structured_output(Verdict, strict=True).ainvoke("7")
+
+    assert actor.seen[0].options["tools"][0]["function"]["strict"] is True
+
+
+async def test_no_tools_are_no_reason_to_speak_of_tools() -> None:
+    panel = Panel(ActingChatModel())
+
+    await panel.model.bind_tools([]).ainvoke("Why?")
+
+    assert [message.type for message in panel.proposers[0].calls[0]] == ["human"]

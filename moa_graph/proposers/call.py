@@ -234,7 +234,9 @@ class _Call:
 
     def _view(self) -> View:
         caller, request = self.caller, self.request
-        advises = caller.role == "proposer" and ("tools" in request.acting or uses_tools(request.messages))
+        advises = caller.role == "proposer" and (
+            bool(request.acting.get("tools")) or uses_tools(request.messages)
+        )
         return View(
             references=self.references,
             passages=[*request.passages, *self.passages],
@@ -275,7 +277,10 @@ class _Call:
         if isinstance(inside, dict):  # a mixture answered
             self.warnings += [f"inside {inside['name']}: {warning}" for warning in inside["warnings"]]
         text = read_text(message)
-        streamed, acting = self.watch.first_token_seconds is not None, "tools" in self._exchange().acting
+        streamed, acting = (
+            self.watch.first_token_seconds is not None,
+            bool(self._exchange().acting.get("tools")),
+        )
         why = judge_message(message, text, streamed=streamed, acting=acting)
         limit = self.caller.max_output_chars
         if why is None and len(text.text) > limit:
