@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import operator
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 from uuid import uuid4
@@ -20,7 +19,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseM
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import set_config_context
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -33,7 +32,7 @@ from moa_graph.graph import build_graph
 from moa_graph.hearing import Manager, children, hear_nobody_else
 from moa_graph.models.pool import ModelPool
 from moa_graph.proposers.relay import Relay
-from moa_graph.spec.loading import dump_spec, load_spec
+from moa_graph.spec.loading import Source, dump_spec, load_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
 from moa_graph.state import Kept, MoAInput
@@ -41,6 +40,7 @@ from moa_graph.structured import with_response_format, with_tool_call
 from moa_graph.terms import TERMS, Cadence, Terms
 from moa_graph.tool import as_tool
 from moa_graph.unfinished import Made, Unfinished, Work, key_of
+from moa_graph.usage import estimate_tokens
 
 __all__ = ["MoAChatModel"]
 
@@ -77,10 +77,9 @@ class MoAChatModel(BaseChatModel):
     _unfinished: Unfinished = PrivateAttr(default_factory=Unfinished)
     _identity: str = PrivateAttr(default="")
 
-    def __init__(self, spec: MoASpec | str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> None:
+    def __init__(self, spec: Source, **options: Any) -> None:
         """Make it from a spec; raises SpecError for one that cannot be used."""
-        loaded = spec if isinstance(spec, MoASpec) else load_spec(spec)
-        super().__init__(spec=loaded, **options)
+        super().__init__(spec=load_spec(spec), **options)
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
@@ -125,8 +124,21 @@ class MoAChatModel(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what the aggregator can do; nothing is known of it before its key and package are there."""
-        aggregator = ModelPool(self.spec, self.models).single(self.spec.aggregator.model)
-        return cast("ModelProfile | None", getattr(aggregator, "profile", None))
+        return self._aggregator().profile
+
+    def _aggregator(self) -> BaseChatModel:
+        model: Any = ModelPool(self.spec, self.models).single(self.spec.aggregator.model)
+        while isinstance(model, RunnableBinding):
+            model = model.bound
+        return cast("BaseChatModel", model)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return the number of tokens as the aggregator counts them, or an estimate where it cannot count."""
+        aggregator = self._aggregator()
+        counts = (type(aggregator).get_num_tokens, type(aggregator).get_token_ids)
+        if counts == _UNCOUNTED and aggregator.custom_get_token_ids is None:
+            return estimate_tokens(text)  # not by the GPT-2 tokenizer, which LangChain would download
+        return aggregator.get_num_tokens(text)
 
     # -- tools and structured output: the aggregator's alone -----------------------------------------------
 
@@ -298,6 +310,9 @@ class MoAChatModel(BaseChatModel):
                 runnables=self.runnables,
             ).compile(checkpointer=False)
         return self._graph
+
+
+_UNCOUNTED = (BaseChatModel.get_num_tokens, BaseChatModel.get_token_ids)
 
 
 def _private() -> dict[str, Any]:

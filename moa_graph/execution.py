@@ -17,6 +17,7 @@ from moa_graph.errors import (
     BudgetExceeded,
     DeadlineExceeded,
     MoAError,
+    ModelNotReady,
     QuorumNotMet,
     RetrievalFailed,
     RunError,
@@ -197,6 +198,12 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
     if budget is None:
         if not resources.loaded:
             await asyncio.to_thread(resources.load)  # importing a provider takes a second
+        slot = spec.aggregator.model
+        if (terms.get("acting") or {}).get("tools") and resources.models.lacks_tools(slot):
+            raise ModelNotReady(
+                f"models.{slot} ({resources.models.requested(slot)}), the aggregator, cannot call tools",
+                hint="Choose an aggregator that can. Nothing was called.",
+            )
         paid = [*proposals.values(), *(terms.get("paid") or [])]
         budget = Budget(spec.limits, paid, inside["account"] if inside else None)
         if inside:

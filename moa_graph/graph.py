@@ -20,6 +20,7 @@ from moa_graph.node import Node
 from moa_graph.proposers.resolve import aggregator_callers, proposers_of
 from moa_graph.resources import Registered, Resources
 from moa_graph.retrieve import RETRIEVE, RetrieveNode
+from moa_graph.spec.loading import Source, load_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
 from moa_graph.state import MoAInput, MoAOutput, MoAState
@@ -75,7 +76,7 @@ def _versions() -> dict[str, str]:
 
 
 def build_graph(
-    spec: MoASpec,
+    spec: Source,
     *,
     models: Mapping[str, BaseChatModel] | None = None,
     retrievers: Mapping[str, BaseRetriever] | None = None,
@@ -84,14 +85,16 @@ def build_graph(
 ) -> MoAGraph:
     """Build the graph of a spec, uncompiled; compile it with a checkpointer to keep threads.
 
-    The mappings hold objects of the host program, to which a spec refers by name. `models`: one registered
-    under a slot's name takes that slot's place, and slots `host:NAME` refer to the others. `retrievers`:
-    likewise. `tools` are for proposers that are agents, `runnables` (agents and compiled graphs among them)
-    are proposers themselves. What a spec names is made and looked up when a run starts; ModelNotReady is
-    raised then, before any call, if something is missing.
+    `spec` is what `load_spec` returns, or takes. The mappings hold objects of the host program, to which a
+    spec refers by name. `models`: one registered under a slot's name takes that slot's place, and slots
+    `host:NAME` refer to the others. `retrievers`: likewise. `tools` are for proposers that are agents,
+    `runnables` (agents and compiled graphs among them) are proposers themselves.
+
+    Raises MoAError for an object of the wrong kind. What a spec names is made and looked up when a run
+    starts; ModelNotReady is raised then, before any call, if something is missing.
     """
     registered = Registered(models or {}, retrievers or {}, tools or {}, runnables or {})
-    return _build(Resources(spec, registered))
+    return _build(Resources(load_spec(spec), registered))
 
 
 def _build(resources: Resources) -> MoAGraph:

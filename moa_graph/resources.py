@@ -12,6 +12,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from typing_extensions import TypedDict
 
+from moa_graph.errors import MoAError
 from moa_graph.models.pool import ModelPool
 from moa_graph.readiness import Readiness
 from moa_graph.retrieval.pool import RetrieverPool
@@ -36,6 +37,27 @@ class Registered:
     retrievers: Mapping[str, BaseRetriever] = field(default_factory=dict)
     tools: Mapping[str, BaseTool] = field(default_factory=dict)
     runnables: Mapping[str, Runnable[Any, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used as what it is registered as, before anything is asked."""
+        for kind, (wanted, advice) in _WANTED.items():
+            for name, value in getattr(self, kind).items():
+                if not isinstance(value, wanted):
+                    raise MoAError(
+                        f"{kind}[{name!r}] is a {type(value).__name__}, not a {wanted.__name__}", hint=advice
+                    )
+
+
+_WANTED: dict[str, tuple[type, str]] = {
+    # A model with settings bound to it is no BaseChatModel, but answers as one.
+    "models": (Runnable, "Register a chat model; init_chat_model makes one from a name."),
+    "retrievers": (Runnable, "Register a retriever; a vector store makes one by .as_retriever()."),
+    "tools": (
+        BaseTool,
+        "Register a tool; the decorator @tool makes one of a function.",
+    ),
+    "runnables": (Runnable, "Register a Runnable; RunnableLambda makes one of a function."),
+}
 
 
 class Resources(Readiness):
@@ -71,6 +93,9 @@ class Resources(Readiness):
                 for tool in member.tools:
                     if tool not in self.registered.tools:
                         yield _unregistered(where, "tool", tool)
+                if member.tools and member.model is not None and self.models.lacks_tools(member.model):
+                    requested = self.spec.requested(member)
+                    yield f"{where}: {requested} cannot call tools; choose a model that can."
         for where, inner in self.nested.items():
             yield from (f"{where}: {problem}" for problem in inner.problems())
 

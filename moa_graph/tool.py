@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from moa_graph.errors import MoAError, RunError
 from moa_graph.graph import build_graph
 from moa_graph.resources import Others
-from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.loading import Source
 
 __all__ = ["as_tool"]
 
@@ -78,7 +78,7 @@ class _SecondOpinion(BaseTool):
 
 
 def as_tool(
-    spec: MoASpec,
+    spec: Source,
     *,
     name: str = "second_opinion",
     description: str = _DESCRIPTION,

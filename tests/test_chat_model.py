@@ -830,3 +830,19 @@ async def test_no_tools_are_no_reason_to_speak_of_tools() -> None:
     await panel.model.bind_tools([]).ainvoke("Why?")
 
     assert [message.type for message in panel.proposers[0].calls[0]] == ["human"]
+
+
+async def test_an_aggregator_that_cannot_call_tools_is_told_before_anybody_is_asked(ask: Any) -> None:
+    panel = Panel()
+
+    with pytest.raises(ModelNotReady, match=r"models.last .*cannot call tools"):
+        await ask(panel.model.bind_tools([weather]), "Oslo")
+
+    assert panel.fan_outs == 0
+
+
+def test_tokens_are_counted_by_the_aggregator_or_estimated() -> None:
+    counting = ScriptedChatModel(custom_get_token_ids=lambda text: list(range(len(text))))
+
+    assert Panel(counting).model.get_num_tokens("four") == 4
+    assert Panel().model.get_num_tokens("sixteen letters.") == 4

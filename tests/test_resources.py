@@ -8,9 +8,10 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from moa_graph.errors import ModelNotReady
+from moa_graph.errors import MoAError, ModelNotReady
 from moa_graph.resources import Registered, Resources
 from moa_graph.spec.schema import MoASpec
+from tests.fakes.acting import ActingChatModel
 from tests.fakes.models import ScriptedChatModel
 
 
@@ -50,7 +51,7 @@ def test_tools_runnables_and_models_that_nobody_registered_are_said_together() -
 
 def test_nothing_is_missing_where_all_is_registered() -> None:
     registered = Registered(
-        models={"a": ScriptedChatModel()},
+        models={"a": ActingChatModel()},
         tools={"search": search, "sums": search},
         runnables={"team": RunnableLambda(str)},
     )
@@ -64,7 +65,7 @@ def test_what_a_spec_inside_lacks_is_said_with_its_place() -> None:
     deeper = spec_of({"runnable": "team"})
     panel = spec_of({"model": "a", "tools": ["search"]}, {"spec": deeper, "id": "deeper", "samples": 2})
     resources = Resources(
-        spec_of("a", {"spec": panel, "id": "panel"}), Registered(models={"a": ScriptedChatModel()})
+        spec_of("a", {"spec": panel, "id": "panel"}), Registered(models={"a": ActingChatModel()})
     )
     problems = [problem.partition("; ")[0] for problem in resources.problems()]
     assert problems == [
@@ -81,3 +82,28 @@ def test_what_is_inside_is_made_ready_with_the_rest() -> None:
     resources = Resources(outer, Registered(models={"a": ScriptedChatModel()}))
     resources.load()
     assert resources.nested["draft/panel"].loaded
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "advice"),
+    [
+        ("models", "openai:gpt-4o", "init_chat_model"),
+        ("retrievers", object(), "as_retriever"),
+        ("tools", len, "@tool"),
+        ("runnables", len, "RunnableLambda"),
+    ],
+)
+def test_an_object_of_the_wrong_kind_is_refused_when_it_is_registered(
+    kind: str, value: Any, advice: str
+) -> None:
+    with pytest.raises(MoAError, match=rf"{kind}\['x'\] is a") as caught:
+        Registered(**{kind: {"x": value}})
+    assert advice in caught.value.hint
+
+
+def test_an_agent_needs_a_model_that_can_call_tools() -> None:
+    spec = spec_of({"model": "a", "tools": ["search"]})
+    registered = Registered(models={"a": ScriptedChatModel()}, tools={"search": search})
+    assert Resources(spec, registered).problems() == [
+        "draft/a: host:a cannot call tools; choose a model that can."
+    ]

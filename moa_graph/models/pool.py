@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableBinding
 from pydantic import ValidationError
 
 from moa_graph.errors import ModelNotReady
@@ -72,6 +73,16 @@ class ModelPool(Readiness):
     def single(self, slot: str) -> BaseChatModel:
         """Return the chat model of one slot; the others need not be ready. Raises ModelNotReady."""
         return self._build(slot, None, None)
+
+    def lacks_tools(self, slot: str) -> bool:
+        """Tell whether a slot's model is known to be unable to call tools."""
+        try:
+            model: Any = self.single(slot)
+        except Exception:  # noqa: BLE001 - said by `problems`
+            return False
+        while isinstance(model, RunnableBinding):
+            model = model.bound
+        return isinstance(model, BaseChatModel) and type(model).bind_tools is BaseChatModel.bind_tools
 
     def price(self, slot: str) -> PriceSpec | None:
         """Return the price of a slot; embedded and replayed models cost nothing, None means unknown."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from langchain_core.messages import AIMessageChunk
 
+from moa_graph.text import clean
+
 __all__ = ["Relay"]
 
 _OPENERS = ("<think>", "<thinking>", "<reasoning>")
@@ -31,8 +33,8 @@ class Relay:
     def send(self, chunk: AIMessageChunk) -> None:
         """Pass a piece of the answer on."""
         content = chunk.content
-        if isinstance(content, str) and self._held is not None:
-            content = self._spoken(content)
+        if isinstance(content, str):
+            content, _ = clean(content if self._held is None else self._spoken(content))
         self._pass(chunk.model_copy(update={"content": content}))
 
     def finish(self) -> None:

@@ -17,14 +17,20 @@ from moa_graph.spec.writing import dump_spec, is_hash_of, json_schema, schema_te
 __all__ = ["dump_spec", "is_hash_of", "json_schema", "load_spec", "parse_spec", "schema_text", "spec_hash"]
 
 
-def load_spec(source: str | os.PathLike[str] | Mapping[str, Any]) -> MoASpec:
-    """Load a spec from the path of a YAML file or from a mapping.
+Source = MoASpec | str | os.PathLike[str] | Mapping[str, Any]
+"""What a spec can be made of: the path of its file, a mapping, or itself."""
+
+
+def load_spec(source: Source) -> MoASpec:
+    """Load a spec from the path of a YAML file or from a mapping; one that is loaded is returned as it is.
 
     The files of nested specs are read from the folder of the file that names them (for a mapping, from the
     working directory) and become parts of the spec. Raises SpecError, whose `faults` are everything that is
     wrong with it: a file that cannot be read, faults of YAML, of structure, of references between the
     parts, and keys that do not belong in a spec.
     """
+    if isinstance(source, MoASpec):
+        return source
     if isinstance(source, Mapping):
         return _finish(from_data(source, "<spec>"), Nest())
     file = os.fspath(source)
