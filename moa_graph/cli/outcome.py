@@ -45,6 +45,7 @@ class Outcome:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     sources: list[ShownSource] = field(default_factory=list)
+    citations: dict[str, list[str]] | None = None
     aggregators: list[Mapping[str, Any]] = field(default_factory=list)
     turn: str | None = None
     reason: str = ""
@@ -80,6 +81,7 @@ def answered(state: Mapping[str, Any]) -> Outcome:
         seconds=summary["seconds"],
         warnings=summary["warnings"],
         sources=summary.get("sources", []),
+        citations=summary.get("citations"),
     )
 
 
@@ -97,6 +99,7 @@ def kept(run: Run) -> Outcome:
         seconds=run.seconds,
         warnings=run.warnings,
         sources=run.sources,
+        citations=run.citations,
         aggregators=list(run.aggregators),
         turn=run.turn,
         reason=run.reason,

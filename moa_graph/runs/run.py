@@ -26,7 +26,8 @@ class Run:
     `calls` counts requests; `seconds` add up over all processes. `next_layer` is the layer (or "retrieve", or
     "aggregator") that comes next, `calls_left` the calls that the rest takes when all goes well, `cost_left`
     USD that it costs at most then, None if that has no bound. `passages` were retrieved for everybody before
-    the first layer; `sources` are those of all passages that anybody was shown, once there is an answer.
+    the first layer; `sources` are those of all passages that anybody was shown, once there is an answer;
+    `citations` are the ids that it cites, `cited` and `unknown`, where the spec has them checked.
     `saved` is False for an answer that the store failed to keep.
     """
 
@@ -46,6 +47,7 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     passages: list[Passage] = field(default_factory=list)
     sources: list[ShownSource] = field(default_factory=list)
+    citations: dict[str, list[str]] | None = None
     next_layer: str | None = None
     calls_left: int = 0
     cost_left: float | None = 0.0
@@ -81,6 +83,7 @@ def describe(thread: Thread) -> Run:
             calls=summary["calls"],
             warnings=summary["warnings"],
             sources=summary.get("sources", []),
+            citations=summary.get("citations"),
         )
     made = [thread.reply] if thread.reply else []
     records = [*{**thread.kept, **thread.finished, **thread.proposals}.values(), *failures, *made]

@@ -25,6 +25,7 @@ KEYS = [
     "seconds",
     "warnings",
     "sources",
+    "citations",
     "aggregators",
     "turn",
     "reason",
