@@ -37,12 +37,12 @@ class Account(Protocol):
         """Replace a reservation by what the request really cost."""
         ...
 
-    def note(self, usage: Usage, cost: float | None) -> None:
-        """Take down what a request took."""
+    def note(self, usage: Usage, cost: float | None, *, cut: bool = False) -> None:
+        """Take down what a request took; `cut` tells that it ended before its tokens were reported."""
         ...
 
     def place(self) -> AbstractAsyncContextManager[None]:
-        """Return what a request holds while it is under way."""
+        """Return what a request holds of the outer run's places while it is under way."""
         ...
 
 
@@ -115,10 +115,10 @@ class Budget:
         if self.account is not None:
             self.account.settle(reserved, actual)
 
-    def note(self, usage: Usage, cost: float | None) -> None:
+    def note(self, usage: Usage, cost: float | None, *, cut: bool = False) -> None:
         """Tell the outer run, if there is one, what a request took."""
         if self.account is not None:
-            self.account.note(usage, cost)
+            self.account.note(usage, cost, cut=cut)
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """Return what a request holds while it is under way: a place here, and one in the outer run."""

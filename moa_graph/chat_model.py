@@ -31,6 +31,7 @@ from moa_graph.errors import MoAError, RunError
 from moa_graph.graph import build_graph
 from moa_graph.hearing import Manager, children, hear_nobody_else
 from moa_graph.models.pool import ModelPool
+from moa_graph.proposers.around import adopt
 from moa_graph.proposers.relay import Relay
 from moa_graph.spec.loading import Source, dump_spec, load_spec
 from moa_graph.spec.schema import MoASpec
@@ -277,6 +278,7 @@ class MoAChatModel(BaseChatModel):
 
         A graph that surrounds the call would lend it its checkpointer and its streams: a model has neither.
         """
+        adopt(manager.run_id if manager else None)
         key = key_of(messages, bool(terms["acting"].get("tools")), terms.get("fan_out"))
         work = self._unfinished.take(key)
         made = Made(work)

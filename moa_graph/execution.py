@@ -22,11 +22,11 @@ from moa_graph.errors import (
     RetrievalFailed,
     RunError,
 )
-from moa_graph.events import Emit, Event
+from moa_graph.events import Emit
 from moa_graph.passages import Passage
 from moa_graph.prompts import new_nonce
 from moa_graph.proposers import Request
-from moa_graph.proposers.around import check_depth
+from moa_graph.proposers.around import check_depth, paying
 from moa_graph.resources import Resources
 from moa_graph.spec.schema import LayerSpec, MoASpec
 from moa_graph.state import MoAState, Proposal, Reference, references_from
@@ -189,9 +189,7 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
         raise MoAError(
             "there is nothing to answer", hint='Give at least one message: {"messages": [("user", "…")]}.'
         )
-    inside = terms.get("inside")
-    # What happens inside a call of another run is that call's business.
-    emit: Emit = terms.get("listen") or (get_stream_writer() if inside is None else _keep_silent)
+    emit: Emit = terms.get("listen") or get_stream_writer()
     # A new turn of a conversation starts with no proposals, and pays for itself alone.
     proposals = {} if first else dict(state.get("proposals") or {})
     budget: Budget | None = state.get("budget")
@@ -205,9 +203,10 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
                 hint="Choose an aggregator that can. Nothing was called.",
             )
         paid = [*proposals.values(), *(terms.get("paid") or [])]
-        budget = Budget(spec.limits, paid, inside["account"] if inside else None)
-        if inside:
-            budget.deadline = min(budget.deadline, inside["deadline"])
+        payer = paying()
+        budget = Budget(spec.limits, paid, payer.account if payer else None)
+        if payer:
+            budget.deadline = min(budget.deadline, payer.deadline)
         emit(
             {
                 "type": "run.started",
@@ -219,7 +218,3 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
         )
     nonce = new_nonce() if first else state.get("nonce") or new_nonce()
     return Execution(spec, state, proposals, nonce, budget, emit, first, terms)
-
-
-def _keep_silent(event: Event) -> None:
-    """Tell nobody."""

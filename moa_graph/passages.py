@@ -35,7 +35,10 @@ _ITEM = re.compile(
     r'\n\n<passage-([0-9a-f]{16}) id="([^"<>]*)" source="([^"<>]*)">\n(.*?)\n</passage-\1>', re.DOTALL
 )
 _LINE_ENDS = {"\n": "&#10;", "\r": "&#13;"}
-_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+_BRACKETS = re.compile("[\\[\u3010\uff3b]([^\\[\\]\u3010\u3011\uff3b\uff3d]*)[\\]\u3011\uff3d]")
+_BETWEEN = re.compile("[,;\uff0c\uff1b\u3001]")
+_LABEL = re.compile("(?:id|source|passage)s?\\s*[:=\uff1a]", re.IGNORECASE)
+_QUOTES = "`\"'*\\\\\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _DIGITS = re.compile(r"[0-9A-Fa-f]+")
 
 
@@ -212,16 +215,40 @@ def sources_of(passages: Iterable[Passage | ShownSource]) -> list[ShownSource]:
 def citations(text: str, passages: Iterable[Mapping[str, object]], retrievers: Collection[str]) -> Citations:
     """Return the ids cited in a text as `[id]`, `[id, id]` or `[id; id]`, each once, in order.
 
+    Also as models like to write them: quoted, after "id:", in capitals, in brackets of East Asia.
     `unknown` has what looks like an id of one of `retrievers` (a name, a dash, hexadecimal digits) and
     is no passage that was shown.
     """
-    shown = {passage["id"] for passage in passages}
-    found = [piece.strip() for group in _BRACKETS.findall(text) for piece in re.split("[,;]", group)]
-    once = list(dict.fromkeys(found))
-    cited = [name for name in once if name in shown]
-    return Citations(cited, [name for name in once if name not in shown and _is_like_id(name, retrievers)])
+    shown = _by_any_case(str(passage["id"]) for passage in passages)
+    names = _by_any_case(retrievers)
+    cited, unknown = dict[str, None](), dict[str, None]()
+    for group in _BRACKETS.findall(text):
+        for piece in map(_bare, _BETWEEN.split(group)):
+            if name := shown.get(piece, shown.get(piece.casefold())):
+                cited[name] = None
+            elif name := _like_id(piece, names):
+                unknown[name] = None
+    return Citations(list(cited), list(unknown))
 
 
-def _is_like_id(name: str, retrievers: Collection[str]) -> bool:
-    retriever, _, digits = name.rpartition("-")
-    return retriever in retrievers and _DIGITS.fullmatch(digits) is not None
+def _by_any_case(names: Iterable[str]) -> dict[str, str]:
+    """Find a name by itself, and in small letters where no other one is spelt so."""
+    exact = {name: name for name in names}
+    return {**{name.casefold(): name for name in exact}, **exact}
+
+
+def _bare(piece: str) -> str:
+    unquoted = _unquote(piece)
+    label = _LABEL.match(unquoted)
+    return _unquote(unquoted[label.end() :]) if label else unquoted
+
+
+def _unquote(piece: str) -> str:
+    return piece.strip().strip(_QUOTES).strip()
+
+
+def _like_id(piece: str, retrievers: Mapping[str, str]) -> str | None:
+    """Return the id that a piece of text has the form of, or None."""
+    retriever, _, digits = piece.rpartition("-")
+    name = retrievers.get(retriever, retrievers.get(retriever.casefold()))
+    return f"{name}-{digits.lower()}" if name is not None and _DIGITS.fullmatch(digits) else None

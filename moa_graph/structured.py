@@ -11,7 +11,7 @@ from langchain_core.output_parsers.base import BaseOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel
+from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from moa_graph.errors import MoAError
 
@@ -49,7 +49,7 @@ def with_response_format(
         )
     bound = model.bind(response_format=response_format, ls_structured_output_format=_format(method, schema))
     parser: BaseOutputParser[Any] = JsonOutputParser()
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
+    if isinstance(schema, type) and is_basemodel_subclass(schema):
         parser = PydanticOutputParser(pydantic_object=schema)
     return _parsed(bound, parser, include_raw=include_raw)
 
@@ -69,7 +69,7 @@ def with_tool_call(
     marked = _format("function_calling", schema)
     bound = model.bind_tools([schema], tool_choice="any", ls_structured_output_format=marked, **options)
     parser: BaseOutputParser[Any]
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
+    if isinstance(schema, type) and is_basemodel_subclass(schema):
         parser = PydanticToolsParser(tools=[schema], first_tool_only=True)
     else:
         name = convert_to_openai_tool(schema)["function"]["name"]

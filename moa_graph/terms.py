@@ -11,7 +11,6 @@ from langgraph.config import get_config
 from typing_extensions import TypedDict
 
 from moa_graph.advising import Carried, carried
-from moa_graph.budget import Account
 from moa_graph.errors import MoAError
 from moa_graph.events import Emit
 from moa_graph.proposers.relay import Relay
@@ -19,22 +18,12 @@ from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
 from moa_graph.state import Proposal
 
-__all__ = ["TERMS", "Cadence", "Inside", "Terms", "given_terms", "going_on", "without_terms"]
+__all__ = ["TERMS", "Cadence", "Terms", "given_terms", "going_on", "without_terms"]
 
 Cadence = Literal["user_turn", "every_call"]
 
 TERMS = "moa"
 """The key of `config["configurable"]` that holds a run's terms."""
-
-
-class Inside(TypedDict):
-    """Say in which call of another run this one takes place, who pays, and until when.
-
-    `deadline` is a `time.monotonic()` time.
-    """
-
-    account: Account
-    deadline: float
 
 
 class Terms(TypedDict, total=False):
@@ -51,7 +40,6 @@ class Terms(TypedDict, total=False):
     relay: Relay
     listen: Emit
     paid: Sequence[Proposal]
-    inside: Inside
 
 
 def given_terms() -> Terms:

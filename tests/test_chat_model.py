@@ -29,6 +29,7 @@ from pydantic import BaseModel
 
 from moa_graph import (
     AggregatorFailed,
+    BudgetExceeded,
     MoAChatModel,
     MoAError,
     ModelNotReady,
@@ -846,3 +847,17 @@ def test_tokens_are_counted_by_the_aggregator_or_estimated() -> None:
 
     assert Panel(counting).model.get_num_tokens("four") == 4
     assert Panel().model.get_num_tokens("sixteen letters.") == 4
+
+
+async def test_a_longer_output_is_reserved_before_it_is_asked_for() -> None:
+    free = {"input": 0, "output": 0}
+    slots = {"m1": free, "m2": free, "last": {"input": 0, "output": 1_000_000}}
+    models = {
+        name: {"model": f"host:{name}", "max_tokens": 10, "price": price} for name, price in slots.items()
+    }
+    panel = Panel()
+    panel.model.spec = load_spec(spec(limits={"max_cost": 20}) | {"models": models})
+
+    assert (await panel.model.ainvoke("Why?")).text == "The whole answer."
+    with pytest.raises(BudgetExceeded, match="may cost"):
+        await panel.model.ainvoke("Why not?", max_tokens=500)

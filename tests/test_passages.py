@@ -276,6 +276,36 @@ def test_every_shown_passage_can_be_cited(shown: list[Passage], between: str) ->
     assert citations(f"So [{between.join(ids)}].", shown, ["a", "my.docs-2"]) == (ids, [])
 
 
+@given(
+    st.lists(made, min_size=1, unique_by=lambda passage: passage["id"]),
+    st.sampled_from(
+        ["[{}]", "[`{}`]", "[id: {}]", '[id="{}"]', "[source: {}]", "\\[{}\\]", "\u3010{}\u3011", "[[{}]]"]
+    ),
+    st.sampled_from([str, str.upper, str.title]),
+)
+def test_ids_are_found_as_models_write_them(shown: list[Passage], form: str, spell: Any) -> None:
+    ids = [passage["id"] for passage in shown]
+    text = " and ".join(form.format(spell(name)) for name in ids)
+    assert citations(text, shown, ["a", "my.docs-2"]) == (ids, [])
+    absent = f"So {form.format(spell('my.docs-2-abcdef0'))}."
+    assert citations(absent, shown, ["a", "my.docs-2"]) == ([], ["my.docs-2-abcdef0"])
+
+
+@given(
+    st.one_of(st.integers().map(str), st.text(st.characters(exclude_characters="-"))),
+    st.sampled_from(["[{}]", "[id: {}]", "[`{}`]", "\u3010{}\u3011"]),
+)
+def test_what_has_no_form_of_an_id_is_none(inside: str, form: str) -> None:
+    assert citations(form.format(inside), [BEES], ["handbook"]) == ([], [])
+
+
+def test_names_that_differ_in_case_alone_are_told_apart() -> None:
+    small, large = new_passage("docs", "s", "t"), new_passage("Docs", "s", "t")
+    shown, names = [large, small], ["Docs", "docs"]
+    assert citations(f"[{small['id']}]", shown, names).cited == [small["id"]]
+    assert citations(f"[{large['id']}]", shown, names).cited == [large["id"]]
+
+
 # -- models that work on the prompt itself -----------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,17 @@ from langchain_core.runnables import RunnableBinding, RunnableConfig
 from langchain_core.tools import BaseTool
 
 from moa_graph.budget import Budget
+from moa_graph.errors import RunError
 from moa_graph.proposers.meter import metered
 from moa_graph.proposers.outcomes import failure
-from moa_graph.proposers.sources import Exchange, ModelSource, Unanswered, copies, unsaved
+from moa_graph.proposers.sources import (
+    Exchange,
+    ModelSource,
+    Unanswered,
+    copies,
+    failed_inside,
+    unsaved,
+)
 from moa_graph.proposers.spending import Spending
 
 __all__ = ["AgentSource"]
@@ -33,10 +40,6 @@ class AgentSource:
         """Return an empty count with the slot's price and longest output."""
         return self.asked.spending(budget)
 
-    def place(self, budget: Budget) -> AbstractAsyncContextManager[None]:
-        """Return one place for the whole attempt: an agent sends one request after the other."""
-        return self.asked.place(budget)
-
     async def answer(
         self, prompt: Sequence[BaseMessage], config: RunnableConfig, exchange: Exchange
     ) -> AIMessage:
@@ -51,8 +54,11 @@ class AgentSource:
             middleware=[_Bounds(member.max_steps, settings, len(prompt))],
             checkpointer=False,
         )
-        async with metered(exchange.spending) as meter:
-            state = await agent.ainvoke({"messages": copies(prompt)}, unsaved(meter.attached(config)))
+        try:
+            async with metered(exchange.spending) as meter:
+                state = await agent.ainvoke({"messages": copies(prompt)}, unsaved(meter.attached(config)))
+        except RunError as error:  # its model is a mixture, or a tool asks one
+            raise failed_inside(self.asked.slot, error) from error
         last: BaseMessage = state["messages"][-1]
         # A tool may be made to have the last word (`return_direct`).
         return last if isinstance(last, AIMessage) else AIMessage(last.content)

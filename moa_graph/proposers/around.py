@@ -1,15 +1,30 @@
-"""How deep a run is: a mixture may be a proposer, a model or a tool inside another one."""
+"""What surrounds a run: a mixture may be a proposer, a model or a tool inside a call of another one."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import NamedTuple
+from uuid import UUID
 
 from moa_graph.errors import MoAError
+from moa_graph.proposers.spending import Spending
 from moa_graph.spec.nesting import MAX_NESTED
 
-__all__ = ["around", "check_depth", "go_inside"]
+__all__ = ["Paying", "adopt", "around", "check_depth", "go_inside", "paying"]
+
+
+class Paying(NamedTuple):
+    """Say who pays for what is done inside a call, and until when.
+
+    `deadline` is a `time.monotonic()` time.
+    """
+
+    account: Spending
+    deadline: float
+
 
 _AROUND: ContextVar[tuple[str, ...]] = ContextVar("moa_around", default=())
+_PAYING: ContextVar[Paying | None] = ContextVar("moa_paying", default=None)
 # Not in the config: what stands between two mixtures may be code of the host that passes none on.
 
 
@@ -18,9 +33,21 @@ def around() -> tuple[str, ...]:
     return _AROUND.get()
 
 
-def go_inside(call: str) -> None:
-    """Note that what this task does from here on belongs to a call."""
+def paying() -> Paying | None:
+    """Return who pays for what is done here; None outside of all calls."""
+    return _PAYING.get()
+
+
+def go_inside(call: str, payer: Paying) -> None:
+    """Note that what this task does from here on belongs to a call, which pays for it."""
     _AROUND.set((*around(), call))
+    _PAYING.set(payer)
+
+
+def adopt(run_id: UUID | None) -> None:
+    """Say that the model that runs here is a mixture: the call around it pays for its requests one by one."""
+    if (payer := paying()) is not None:
+        payer.account.adopt(run_id)
 
 
 def check_depth(name: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -20,15 +20,17 @@ from moa_graph.models.pool import ModelPool
 from moa_graph.passages import Passage
 from moa_graph.prompts import View
 from moa_graph.proposers import NoProposal, Request
-from moa_graph.proposers.around import around, go_inside
+from moa_graph.proposers.around import Paying, around, go_inside, paying
 from moa_graph.proposers.outcomes import (
     Text,
+    cancelled_from_outside,
     clean,
     failure,
     judge_error,
     judge_message,
     read_text,
     retry_after,
+    summary_of,
 )
 from moa_graph.proposers.retrieving import Retrieval, judge_citations, sort_out
 from moa_graph.proposers.sources import Exchange, Source, Unanswered
@@ -48,6 +50,8 @@ BACKOFF_BASE = 0.5
 """Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
 BACKOFF_CAP = 20.0
 _ESTIMATED = "a request ended before its tokens were reported; they are estimated"
+_WIDE = 256
+"""`max_concurrency` in the config of what runs inside a call: wide enough for the tasks of any graph."""
 CANCEL_GRACE = 0.5
 """Seconds that a cancelled call gets to close its connection before it is left behind.
 
@@ -149,8 +153,15 @@ class _Call:
 
     async def run(self) -> Reply:
         """Try until an attempt succeeds, or until another one is of no use."""
+        outer = paying()
+        go_inside(
+            f"{self.caller.pool.spec.name}: {self.caller.id}", Paying(self.spending, self.request.deadline)
+        )
+        with outer.account.counting(self._cut_short) if outer else nullcontext():
+            return await self._try()
+
+    async def _try(self) -> Reply:
         caller, request = self.caller, self.request
-        go_inside(f"{caller.pool.spec.name}: {caller.id}")
         request.budget.ran.add(caller.id)
         request.emit(
             {"type": "call.started", "id": caller.id, "role": caller.role, "model": caller.requested_model}
@@ -203,18 +214,19 @@ class _Call:
         """Try once; return the message or the failure, the text so far, any Retry-After seconds."""
         spending = self.spending
         prompt = self.request.prompt(self._view())
-        async with self.caller.source.place(self.request.budget):
+        async with spending.hold():
             watch = self.watch = TokenWatch(self.caller.max_output_chars)
             try:
                 message = await self._answer(prompt)
             except BudgetSpent as spent:
+                spending.refund()  # what was not sent after all
                 return failure("budget", str(spent)), watch.text(), None
             except TimeoutError as error:
                 self._cut_short()
                 return self._timed_out(error), watch.text(), None
             except asyncio.CancelledError:
                 self._cut_short()
-                if _cancelled_from_outside():
+                if cancelled_from_outside():
                     raise
                 return failure("error", "the model cancelled its own call"), watch.text(), None
             except Unanswered as none:
@@ -251,7 +263,6 @@ class _Call:
         request, acts = self.request, self.caller.role == "aggregator"
         return Exchange(
             spending=self.spending,
-            deadline=request.deadline,
             acting=request.acting if acts else {},
             relay=request.relay if acts else None,
         )
@@ -273,14 +284,11 @@ class _Call:
     def _judge(self, message: AIMessage) -> tuple[AIMessage | Failure, Text, float | None]:
         metadata = message.response_metadata
         self.actual_model = metadata.get("model_name") or metadata.get("model")
-        inside = metadata.get("moa")
-        if isinstance(inside, dict):  # a mixture answered
-            self.warnings += [f"inside {inside['name']}: {warning}" for warning in inside["warnings"]]
+        if inside := summary_of(message):  # a mixture answered
+            self.warnings += [f"inside {inside.name}: {warning}" for warning in inside.warnings]
         text = read_text(message)
-        streamed, acting = (
-            self.watch.first_token_seconds is not None,
-            bool(self._exchange().acting.get("tools")),
-        )
+        streamed = self.watch.first_token_seconds is not None
+        acting = bool(self._exchange().acting.get("tools"))
         why = judge_message(message, text, streamed=streamed, acting=acting)
         limit = self.caller.max_output_chars
         if why is None and len(text.text) > limit:
@@ -306,8 +314,9 @@ class _Call:
             "run_name": self.caller.id,
         }
         config = without_terms(merge_configs(ensure_config(), extra))
-        config.pop("max_concurrency", None)  # the layer's; a graph inside has one of its own
-        return config
+        # Not that of the run: a graph inside would wait for its own tasks. If it were taken out, LangChain
+        # would merge it in again.
+        return {**config, "max_concurrency": _WIDE}
 
     def _too_long(self) -> Failure:
         limit = self.caller.max_output_chars
@@ -338,6 +347,8 @@ class _Call:
         return {**why, "message": self.caller.pool.redact(why["message"])}
 
     def _record(self, status: Literal["ok", "failed", "cut"], text: Text, why: Failure | None) -> Proposal:
+        self._cut_short()  # what is still under way was left behind
+        self.spending.close()
         redact = self.caller.pool.redact
         actual = redact(clean(str(self.actual_model))[0]) if self.actual_model else None
         if why is not None:  # what a server says instead of an answer may name the key
@@ -364,11 +375,6 @@ class _Call:
         if self.passages:
             record["passages"], record["nonce"] = self.passages, self.request.nonce
         return record
-
-
-def _cancelled_from_outside() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _stopper(clock: asyncio.Timeout) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,8 +15,9 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 
 from moa_graph.budget import BudgetSpent
+from moa_graph.proposers.around import paying
 from moa_graph.proposers.listening import heard_by
-from moa_graph.proposers.outcomes import judge_error
+from moa_graph.proposers.outcomes import cancelled_from_outside, judge_error
 from moa_graph.proposers.spending import ANSWERED, Spending
 
 __all__ = ["Meter", "metered"]
@@ -29,22 +31,27 @@ async def metered(spending: Spending) -> AsyncIterator[Meter]:
     """
     meter = Meter(spending)
     try:
-        yield meter
-    except Exception:
-        if meter.refused is not None:
-            raise meter.refused from None
+        with spending.counting(meter.close):
+            yield meter
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
+    except BaseException as error:  # a TaskGroup makes a group of the refusal
+        if spending.refused is None or (
+            isinstance(error, asyncio.CancelledError) and cancelled_from_outside()
+        ):
+            raise
+        raise spending.refused from None
     finally:
         meter.close()
-    if meter.refused is not None:
-        raise meter.refused
+    if spending.refused is not None:
+        raise spending.refused
 
 
 class Meter(BaseCallbackHandler):
     """Book requests before they are sent and settle them when they end; refuse what breaks a limit.
 
-    A model that is a mixture itself, and sends requests of its own, counts once: its message tells what they
-    took.
+    A model that sends requests of its own counts once. What a mixture inside sends is booked by its calls,
+    which pay from the same account.
     """
 
     raise_error = True
@@ -54,13 +61,12 @@ class Meter(BaseCallbackHandler):
     def __init__(self, spending: Spending) -> None:
         super().__init__()
         self._spending = spending
+        spending.refused = None
         self._lock = threading.RLock()  # LangChain calls this from its threads
         self._closed = False
         self._parents: dict[UUID, UUID | None] = {}
         self._written: dict[UUID, str] = {}
         """The requests under way, and what they have streamed."""
-        self.requests = 0
-        self.refused: BudgetSpent | None = None
 
     def attached(self, config: RunnableConfig) -> RunnableConfig:
         """Return a config under which all requests are booked."""
@@ -118,24 +124,25 @@ class Meter(BaseCallbackHandler):
         """Book a request; raise BudgetSpent if the run cannot afford it, or if the attempt has ended."""
         with self._lock:
             self._parents[run_id] = parent_run_id
-            if self._is_inside_a_request(parent_run_id):
+            if (whole := self._request_around(parent_run_id)) is not None:
+                self._spending.part_of(whole, run_id)
                 return
             if self._closed:
                 raise BudgetSpent("the call that this request belongs to has ended")
-            try:
-                self._spending.begin(prompt, run_id)
-            except BudgetSpent as spent:
-                self.refused = spent
-                raise
+            if self._is_paid_inside():
+                return
+            self._spending.begin(prompt, run_id)
             self._written[run_id] = ""
-            self.requests += 1
 
-    def _is_inside_a_request(self, run_id: UUID | None) -> bool:
-        while run_id is not None:
-            if run_id in self._written:
-                return True
+    def _request_around(self, run_id: UUID | None) -> UUID | None:
+        while run_id is not None and run_id not in self._written:
             run_id = self._parents.get(run_id)
-        return False
+        return run_id
+
+    def _is_paid_inside(self) -> bool:
+        payer = paying()
+        own = self._spending
+        return payer is not None and payer.account is not own and payer.account.belongs_to(own)
 
     def _cut_short(self, run_id: UUID) -> None:
         self._spending.cut_short(self._written.pop(run_id), run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -23,7 +24,18 @@ from moa_graph.models.failures import ModelOutputError, ProviderError
 from moa_graph.state import Failure, FailureKind
 from moa_graph.text import clean
 
-__all__ = ["Text", "clean", "failure", "judge_error", "judge_message", "read_text", "retry_after"]
+__all__ = [
+    "Summary",
+    "Text",
+    "cancelled_from_outside",
+    "clean",
+    "failure",
+    "judge_error",
+    "judge_message",
+    "read_text",
+    "retry_after",
+    "summary_of",
+]
 
 RETRYABLE: frozenset[FailureKind] = frozenset(
     {"timeout", "connection", "rate_limited", "server_error", "malformed", "empty"}
@@ -220,6 +232,12 @@ def retry_after(error: BaseException) -> float | None:
     return None
 
 
+def cancelled_from_outside() -> bool:
+    """Tell whether a CancelledError was asked for, and is not something that a model raised itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 # -- messages --------------------------------------------------------------------------------------------
 
 
@@ -289,6 +307,31 @@ def read_text(message: AIMessage) -> Text:
         text = text[found.end() :].lstrip()
     reasoning, dirty_too = clean("\n\n".join(part for part in parts if part))
     return Text(text, reasoning, dirty or dirty_too)
+
+
+class Summary(NamedTuple):
+    """Hold what a message that a mixture wrote says of its run; `cost` is USD, None where unknown."""
+
+    name: str
+    calls: int
+    cost: float | None
+    warnings: list[str]
+
+
+def summary_of(message: AIMessage) -> Summary | None:
+    """Return what a message says of the mixture that wrote it; None where it says nothing, or something odd.
+
+    A message of the host's may hold anything under that name.
+    """
+    match message.response_metadata.get("moa"):
+        case {
+            "name": str(name),
+            "calls": int(calls),
+            "cost": None | int() | float() as cost,
+            "warnings": list(warnings),
+        } if all(isinstance(warning, str) for warning in warnings):
+            return Summary(name, calls, cost, warnings)
+    return None
 
 
 def _reasoning_blocks(message: AIMessage) -> Iterator[str]:

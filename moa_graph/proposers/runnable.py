@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,10 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.pregel.protocol import PregelProtocol
 
 from moa_graph.budget import Budget
+from moa_graph.errors import RunError
 from moa_graph.proposers.meter import metered
 from moa_graph.proposers.outcomes import failure
-from moa_graph.proposers.sources import Exchange, Unanswered, copies, unsaved
+from moa_graph.proposers.sources import Exchange, Unanswered, copies, failed_inside, unsaved
 from moa_graph.proposers.spending import Spending
 from moa_graph.spec.schema import PriceSpec
 
@@ -36,10 +36,6 @@ class RunnableSource:
         """Return an empty count with the member's price."""
         return Spending(budget, self.price, None)
 
-    def place(self, budget: Budget) -> AbstractAsyncContextManager[None]:
-        """Return one place for the whole attempt, whatever it does."""
-        return budget.place()
-
     async def answer(
         self, prompt: Sequence[BaseMessage], config: RunnableConfig, exchange: Exchange
     ) -> AIMessage:
@@ -52,11 +48,15 @@ class RunnableSource:
         if getattr(graph, "checkpointer", None) is False:
             config = unsaved(config)
         exchange.spending.book()
-        async with metered(exchange.spending) as meter:
-            output = await runnable.ainvoke({"messages": given} if graph else given, meter.attached(config))
+        try:
+            async with metered(exchange.spending) as meter:
+                output = await runnable.ainvoke(
+                    {"messages": given} if graph else given, meter.attached(config)
+                )
+        except RunError as error:  # it is a mixture, or asks one
+            raise failed_inside(self.name, error) from error
         message = self._read(output, {message.id for message in given})
-        if not meter.requests:
-            exchange.spending.report(message)
+        exchange.spending.report(message)
         return message
 
     def _read(self, output: Any, given: set[str | None]) -> AIMessage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from uuid import uuid4
@@ -62,14 +61,12 @@ def unsaved(config: RunnableConfig) -> RunnableConfig:
 
 @dataclass(frozen=True)
 class Exchange:
-    """Hold what one attempt needs beside its prompt: who pays, until when, and how the answer is written.
+    """Hold what one attempt needs beside its prompt: who pays, and how the answer is written.
 
-    `deadline` is a `time.monotonic()` time. `acting` are arguments of the call, such as tools; `relay`
-    gets the tokens.
+    `acting` are arguments of the call, such as tools; `relay` gets the tokens.
     """
 
     spending: Spending
-    deadline: float
     acting: Mapping[str, Any]
     relay: Relay | None
 
@@ -79,10 +76,6 @@ class Source(Protocol):
 
     def spending(self, budget: Budget) -> Spending:
         """Return an empty count of what one call takes."""
-        ...
-
-    def place(self, budget: Budget) -> AbstractAsyncContextManager[None]:
-        """Return what an attempt holds while it is under way, so that `limits.max_concurrency` is kept."""
         ...
 
     async def answer(
@@ -108,10 +101,6 @@ class ModelSource:
         longest = self.member.max_tokens or self.pool.spec.models[self.slot].max_tokens
         return Spending(budget, self.pool.price(self.slot), longest)
 
-    def place(self, budget: Budget) -> AbstractAsyncContextManager[None]:
-        """Return the run's own semaphore: one request at a time."""
-        return budget.place()
-
     def model(self) -> BaseChatModel:
         """Return the chat model."""
         member = self.member
@@ -121,7 +110,7 @@ class ModelSource:
         self, prompt: Sequence[BaseMessage], config: RunnableConfig, exchange: Exchange
     ) -> AIMessage:
         """Send one request."""
-        exchange.spending.begin(prompt)
+        exchange.spending.begin(prompt, longest=exchange.acting.get("max_tokens"))
         model = _acting(self.model(), exchange.acting)
         try:
             if exchange.relay is None:
@@ -129,7 +118,6 @@ class ModelSource:
             else:
                 message = await _streamed(model, prompt, config, exchange.relay)
         except RunError as error:  # the model is a mixture
-            exchange.spending.lost(error)
             raise failed_inside(self.slot, error) from error
         if not isinstance(message, AIMessage):
             raise ModelOutputError(f"the model returned {type(message).__name__} instead of an AIMessage")

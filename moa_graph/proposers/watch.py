@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ class TokenWatch(BaseCallbackHandler):
     """Note when the first token of one attempt came, and keep what was streamed.
 
     What a cut-off stream had brought was paid for, so it goes into the failure's record. Beyond
-    `max_chars` characters `too_long` is set and `on_excess` is called, once.
+    `max_chars` characters of one output `too_long` is set and `on_excess` is called, once.
     """
 
     run_inline = True
@@ -34,7 +35,7 @@ class TokenWatch(BaseCallbackHandler):
         self._began = time.monotonic()
         self._pieces: dict[UUID | None, list[str]] = {}
         """What was streamed, by run: inside a nested mixture several models write at once."""
-        self._length = 0
+        self._lengths: Counter[UUID | None] = Counter()  # the limit is one output's
         self.first_token_seconds: float | None = None
 
     def on_llm_new_token(
@@ -52,14 +53,14 @@ class TokenWatch(BaseCallbackHandler):
             return
         piece = token if isinstance(token, str) else (chunk.text if chunk else "")
         self._pieces.setdefault(run_id, []).append(piece)
-        self._length += len(piece)
-        if self._length > self._max_chars:
+        self._lengths[run_id] += len(piece)
+        if self._lengths[run_id] > self._max_chars:
             # Not raised: LangChain logs whatever a callback raises.
             self.too_long = True
             self.on_excess()
 
     def text(self) -> Text:
         """Return what has been streamed so far, cleaned and within the limit."""
-        texts = ("".join(pieces) for pieces in self._pieces.values())
+        texts = ("".join(pieces) for pieces in list(self._pieces.values()))
         text, dirty = clean("\n\n".join(texts)[: self._max_chars])
         return Text(text, "", dirty)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -52,24 +53,41 @@ def load(patterns: Sequence[str]) -> tuple[list[Document], list[str]]:
 def find(patterns: Iterable[str]) -> tuple[list[Path], list[str]]:
     """Return the files that match any of the patterns, each once, and what is wrong with the patterns.
 
-    A pattern is relative to the current directory; `**` stands for any number of directories.
+    A file that has several names, by links say, goes by the first that the patterns give it. A
+    pattern is relative to the current directory; `**` stands for any number of directories.
     """
-    paths: dict[Path, None] = {}
+    paths: dict[str, Path] = {}
     problems = []
     for pattern in patterns:
-        # A name that looks like a pattern, "notes [1].txt", is a name where there is such a file.
-        by_name = Path(pattern).is_file()
-        matches = [pattern] if by_name else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns
-        found = [path for path in map(Path, matches) if path.is_file()]
+        found = _matching(pattern)
         if not found:
             problems.append(f"no file matches {pattern!r} in {Path.cwd()}.")
-        paths.update(dict.fromkeys(found))
-    refused = [path for path in paths if path.suffix.lower() not in SUPPORTED]
-    if refused:
+        for real, path in found.items():
+            paths.setdefault(real, path)
+    good = [path for path in paths.values() if path.suffix.lower() in SUPPORTED]
+    if refused := [path for path in paths.values() if path.suffix.lower() not in SUPPORTED]:
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
         names = ", ".join(path.as_posix() for path in refused[:3])
         problems.append(f"{names}{more}: read are only {', '.join(SUPPORTED)} files.")
-    return [path for path in paths if path not in refused], problems
+    return good, problems
+
+
+def _matching(pattern: str) -> dict[str, Path]:
+    """Return the files that match, by where they really are; of several names the shallowest one."""
+    # A name that looks like a pattern, "notes [1].txt", is a name where there is such a file. A name that
+    # no file can have, too long a one say, is the name of no file: `Path.is_file` would raise.
+    try:
+        names = [pattern] if _is_file(pattern) else glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
+    except ValueError:  # a null character
+        names = []
+    real: dict[str, str] = {}
+    for name in sorted(filter(_is_file, names), key=lambda name: (len(Path(name).parts), name)):
+        real.setdefault(os.path.realpath(name), name)
+    return {place: Path(name) for place, name in sorted(real.items(), key=lambda each: each[1])}
+
+
+def _is_file(name: str) -> bool:
+    return os.path.isfile(name)  # noqa: PTH113 - Path.is_file raises for a name that is too long
 
 
 def chunks(documents: Iterable[Document], size: int) -> list[Document]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import warnings
+import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_core.documents import Document
 
 from moa_graph.retrieval.extra import extra
+from moa_graph.retrieval.html import text_of_html
+from moa_graph.retrieval.unreadable import UnreadableError, decode
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -20,17 +24,7 @@ __all__ = ["SUPPORTED", "UnreadableError", "read"]
 MAX_BYTES = 20_000_000
 MAX_PAGES = 2_000
 
-_UNSEEN = ["script", "style", "template", "noscript"]
-_HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
-_BLOCKS = (
-    "address article aside blockquote div dl figure footer form header hr main ol p pre section table ul"
-)
-_LINES = ["br", "dd", "dt", "li", "tr"]
-_CELLS = ["td", "th"]
-
-
-class UnreadableError(Exception):
-    """Say in a sentence why a file has no text for us."""
+_reading: ContextVar[bool] = ContextVar("_reading", default=False)
 
 
 def read(path: Path) -> list[Document]:
@@ -56,47 +50,18 @@ def read(path: Path) -> list[Document]:
 
 
 def _text(path: Path) -> Iterator[tuple[int | None, str]]:
-    yield None, _decode(path.read_bytes())
-
-
-def _decode(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise UnreadableError(
-            f"is not UTF-8 text (byte {error.start + 1} is 0x{data[error.start]:02x}); save it as UTF-8."
-        ) from error
+    yield None, decode(path.read_bytes())
 
 
 def _html(path: Path) -> Iterator[tuple[int | None, str]]:
-    with extra():
-        from bs4 import BeautifulSoup  # noqa: PLC0415 - of the extra
-    data = path.read_bytes()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Beautiful Soup warns of XHTML, which we mean to read as HTML
-        try:
-            soup = BeautifulSoup(_decode(data), "html.parser")
-        except UnreadableError:
-            soup = BeautifulSoup(data, "html.parser")
-            if soup.declared_html_encoding is None or soup.contains_replacement_characters:
-                raise
-    for tag in soup.find_all(_UNSEEN):
-        tag.decompose()
-    for tag in soup.find_all(_HEADINGS):
-        tag.insert(0, f"{'#' * int(tag.name[1])} ")  # Markdown, where the splitter looks for headings
-    for names, separator in ((_BLOCKS.split() + _HEADINGS, "\n\n"), (_LINES, "\n"), (_CELLS, " ")):
-        for tag in soup.find_all(names):
-            tag.insert_before(separator)
-            tag.insert_after(separator)
-    lines = (" ".join(line.split()) for line in soup.get_text().splitlines())
-    yield None, re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    yield None, text_of_html(path.read_bytes())
 
 
 def _pdf(path: Path) -> Iterator[tuple[int | None, str]]:
     with extra():
         from pypdf import PdfReader, errors  # noqa: PLC0415 - of the extra
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, _quiet():
             yield from _pages(PdfReader(file))
     except (UnreadableError, OSError):
         raise
@@ -105,6 +70,22 @@ def _pdf(path: Path) -> Iterator[tuple[int | None, str]]:
     except Exception as error:  # a damaged file makes pypdf raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableError(f"is not a valid PDF: {reason.rstrip('.')}.") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what pypdf logs of a file that we read from the user; whoever else uses pypdf notices nothing."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pypdf"]:
+        logging.getLogger(name).addFilter(_is_elsewhere)  # once: the same filter is not added again
+    token = _reading.set(True)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+def _is_elsewhere(_: logging.LogRecord) -> bool:
+    return not _reading.get()
 
 
 def _pages(reader: PdfReader) -> Iterator[tuple[int, str]]:

@@ -116,7 +116,8 @@ def prompt_of(thread: Thread, id_: str) -> list[BaseMessage]:
         ]
     }
     if id_ not in calls or not calls[id_]["attempts"]:
-        raise ThreadError(f"{id_!r} was not asked", hint=f"There are: {', '.join(calls)}.")
+        asked = f"There are: {', '.join(calls)}." if calls else "Nobody has been asked so far."
+        raise ThreadError(f"{id_!r} was not asked", hint=asked)
     record = calls[id_]
     references: list[Reference] = [
         {"id": seen, "text": thread.proposals[seen]["text"]} for seen in record["references"]

@@ -23,6 +23,8 @@ from moa_graph.terms import TERMS, Terms
 
 __all__ = ["pursue"]
 
+_ASKS_FOR_A_PERSON = "a proposer asks for a person (interrupt), and nobody can answer it here"
+_ASK_YOURSELF = "Use the graph itself, compiled with a checkpointer of yours, and resume it with the answer."
 _LAST_WORDS = 2.0
 """Seconds that noting down how a cancelled run ended may take."""
 
@@ -144,6 +146,8 @@ async def _follow(
             if mode == "custom":
                 await notes.take(data)
             elif mode == "updates":
+                if data.get("__interrupt__"):  # a breakpoint's is empty
+                    raise MoAError(_ASKS_FOR_A_PERSON, hint=_ASK_YOURSELF)
                 answered = answered or AGGREGATOR in data
                 if notes.trouble and not data.keys().isdisjoint(thread.steps):
                     raise notes.trouble  # what was under way beside it has ended, and is taken down

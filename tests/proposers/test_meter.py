@@ -108,6 +108,50 @@ async def test_a_swallowed_refusal_is_raised_in_the_end() -> None:
     assert len(model.calls) == 1
 
 
+async def test_a_refusal_comes_out_of_a_group_of_tasks() -> None:
+    model = Model("One.")
+
+    async def thrice() -> None:
+        async with metered(spending(max_calls=1)) as meter, asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(model.ainvoke("Why?", meter.attached({})))
+
+    with pytest.raises(BudgetSpent, match="max_calls = 1"):
+        await thrice()
+
+
+async def test_a_cancellation_from_outside_is_no_refusal() -> None:
+    model, refused = Model("One."), asyncio.Event()
+
+    async def swallow() -> None:
+        async with metered(spending(max_calls=1)) as meter:
+            with pytest.raises(BudgetSpent):
+                await asyncio.gather(*(model.ainvoke("Why?", meter.attached({})) for _ in range(2)))
+            refused.set()
+            await asyncio.Event().wait()
+
+    work = asyncio.ensure_future(swallow())
+    await refused.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_what_ends_the_program_is_no_refusal(error: type[BaseException]) -> None:
+    account = spending(max_calls=1)
+    account.begin([])
+
+    async def end_it() -> None:
+        async with metered(account):
+            with pytest.raises(BudgetSpent):
+                account.begin([])
+            raise error
+
+    with pytest.raises(error):
+        await end_it()
+
+
 async def test_an_error_of_a_chain_without_refusals_is_its_own() -> None:
     with pytest.raises(ValueError, match="down"):
         async with metered(spending()):
@@ -146,9 +190,21 @@ def test_a_model_that_sends_requests_of_its_own_counts_once(meter: Meter, accoun
     meter.on_llm_new_token("Inner", run_id=inner)
     meter.on_llm_end(end("Inner."), run_id=inner)
     usage = {"input_tokens": 30, "output_tokens": 20, "total_tokens": 50}
-    summary = {"moa": {"calls": 4, "cost": 0.5}}
-    meter.on_llm_end(end("Outer.", usage_metadata=usage, response_metadata=summary), run_id=outer)
-    assert (account.attempts, account.cost, account.usage["input_tokens"], meter.requests) == (4, 0.5, 30, 1)
+    meter.on_llm_end(end("Outer.", usage_metadata=usage), run_id=outer)
+    assert (account.attempts, account.cost, account.usage["input_tokens"]) == (1, 0.02, 30)
+
+
+def test_a_mixture_inside_a_model_pays_in_the_place_of_that_model(meter: Meter, account: Spending) -> None:
+    wrapper = start(meter)
+    mixture = start(meter, parent=wrapper)
+    account.adopt(mixture)
+    inner = Spending(Budget(LimitsSpec(), account=account), PRICE, 10)
+    inner.begin([HumanMessage("Why?")])
+    usage = {"input_tokens": 30, "output_tokens": 20, "total_tokens": 50}
+    inner.finish(AIMessage("Inner.", usage_metadata=usage))
+    meter.on_llm_end(end("Inner.", usage_metadata=usage), run_id=mixture)
+    meter.on_llm_end(end("Inner.", usage_metadata=usage), run_id=wrapper)
+    assert (account.attempts, account.cost, account.usage["input_tokens"]) == (1, 0.02, 30)
 
 
 def test_requests_after_each_other_in_one_chain_all_count(meter: Meter, account: Spending) -> None:
@@ -156,7 +212,7 @@ def test_requests_after_each_other_in_one_chain_all_count(meter: Meter, account:
     meter.on_chain_start({}, {}, run_id=chain)
     for _ in range(2):
         meter.on_llm_end(end("Blue."), run_id=start(meter, parent=chain))
-    assert (account.attempts, meter.requests) == (2, 2)
+    assert account.attempts == 2
 
 
 def test_what_is_still_under_way_at_the_end_is_cut_short_and_nothing_more_is_sent(

@@ -193,19 +193,17 @@ async def test_a_straggler_is_cut_with_all_that_is_inside() -> None:
     assert record["usage"]["output_tokens"] == 4
 
 
-async def test_a_model_of_the_host_that_is_a_mixture_and_fails_tells_what_it_took() -> None:
-    usage = {"input_tokens": 30, "output_tokens": 20, "source": "provider"}
-    lost = BudgetExceeded("no answer", usage=usage, cost=0.5, calls=4)
-    record = None
-    try:
-        await ask(panel("a", models={"a": Model(lost)}))
-    except BudgetExceeded as error:
-        [record] = error.proposals
-    assert (record["attempts"], record["usage"], record["cost"]) == (4, usage, 0.5)
-    assert (record["failure"]["kind"], record["failure"]["message"]) == ("budget", "inside a: no answer")
-
-
 # --- limits ---
+
+
+@pytest.mark.parametrize("mode", ["values", "messages"])
+async def test_the_limit_of_characters_is_for_one_output_whoever_listens(mode: str) -> None:
+    models = {"a": Model("x" * 600), "b": Model("y" * 600), "w": Model("z" * 600)}
+    graph = panel({"spec": inner("a", "b", "w")}, models=models, limits={"max_output_chars": 1000}).compile()
+    last: Any = None
+    async for kind, part in graph.astream(QUESTION, stream_mode=["values", mode]):
+        last = part if kind == "values" else last
+    assert last["proposals"]["draft/inner"]["text"] == "z" * 600
 
 
 @pytest.mark.parametrize("limit", [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 
 from moa_graph.budget import BudgetSpent
-from moa_graph.errors import BudgetExceeded, ModelNotReady, QuorumNotMet
+from moa_graph.errors import BudgetExceeded, MoAError, ModelNotReady, QuorumNotMet
+from moa_graph.runs.threads import Runs
 from moa_graph.terms import TERMS
 from tests.fakes.insides import QUESTION, ask, panel
 from tests.fakes.mixture import mixture
@@ -339,6 +342,37 @@ async def test_an_interrupt_inside_surfaces_and_its_answer_goes_in() -> None:
     assert [asked.value for asked in state["__interrupt__"]] == ["Which colour?"]
     state = await graph.ainvoke(Command(resume="blue"), thread)
     assert state["proposals"]["draft/r"]["text"] == "A person says blue."
+
+
+async def test_under_threads_an_interrupt_is_refused_and_says_what_to_do() -> None:
+    asked = RunnableLambda(lambda _: f"A person says {interrupt('Which colour?')}.")
+    graph = panel(
+        {"runnable": "r"}, "a", models={"a": Model("Blue.")}, registered={"runnables": {"r": asked}}
+    )
+    models = {"a": Model("Blue."), "z": Model("never")}
+    async with Runs.open("memory:", graph.spec, models=models, runnables={"r": asked}) as runs:
+        for go_on in (partial(runs.start, "Why?", thread="t"), partial(runs.resume, "t")):
+            with pytest.raises(MoAError, match="asks for a person") as raised:
+                await go_on()
+            assert "compiled with a checkpointer of yours" in raised.value.hint
+            run = await runs.status("t")
+            assert (run.status, run.reason) == ("failed", f"MoAError: {raised.value.message}")
+            assert [record["id"] for record in run.proposals if record["status"] == "ok"] == ["draft/a"]
+        assert (len(models["a"].calls), models["z"].calls) == (1, [])
+
+
+async def test_a_graph_with_tasks_ends_where_the_run_around_it_does_one_thing_at_a_time() -> None:
+    @task
+    async def think(text: str) -> str:
+        return f"Blue, {text}."
+
+    @entrypoint()
+    async def thinking(state: Any) -> Any:
+        return {"messages": [AIMessage(await think("surely"))]}
+
+    graph = hosting(thinking, member={"timeout": 5}).compile()
+    state = await graph.ainvoke(QUESTION, {"max_concurrency": 1})
+    assert state["proposals"]["draft/r"]["text"] == "Blue, surely."
 
 
 # --- a mixture of the host as a proposer ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -119,11 +120,76 @@ def test_an_inner_request_that_the_outer_run_refuses_counts_nowhere() -> None:
 
 
 async def test_a_nested_request_holds_a_place_in_every_run_around_it() -> None:
-    outer, budget = of(max_concurrency=1)
+    budget = Budget(LimitsSpec(max_concurrency=1))
+    outer = Spending(budget, None, None, holds_place=False)
     inner = Budget(LimitsSpec(max_concurrency=3), account=outer)
-    async with inner.place():
+    async with outer.hold(), inner.place():
         assert budget.concurrency.locked()
     assert not budget.concurrency.locked()
+
+
+async def test_a_request_inside_an_attempt_that_holds_a_place_waits_for_no_other() -> None:
+    outer, budget = of(max_concurrency=1)
+    inner = Budget(LimitsSpec(max_concurrency=3), account=outer)
+    async with outer.hold():
+        assert budget.concurrency.locked()
+        async with asyncio.timeout(5), inner.place():
+            pass
+
+
+def test_a_model_that_is_a_mixture_is_paid_for_by_what_it_sends() -> None:
+    outer, budget = of(max_calls=2)
+    outer.begin(PROMPT, "a")
+    outer.adopt("a")
+    assert (budget.committed, budget.calls, outer.attempts) == (0.0, 1, 1)
+    inner = Spending(Budget(LimitsSpec(), account=outer), PRICE, 10)
+    inner.begin(PROMPT, 1)
+    inner.begin(PROMPT, 2)
+    assert (budget.committed, budget.calls, outer.attempts) == (26.0, 2, 2)
+    with pytest.raises(BudgetSpent, match="max_calls = 2"):
+        inner.begin(PROMPT, 3)
+    inner.finish(reply(), 1)
+    inner.finish(reply(), 2)
+    outer.finish(reply(input_tokens=8, output_tokens=4), "a")  # it sums up what is paid for
+    outer.refund("a")
+    outer.cut_short("text", "a")
+    assert (outer.cost, budget.committed, outer.cut) == (12.0, 12.0, False)
+
+
+def test_adopting_what_is_not_under_way_changes_nothing() -> None:
+    spending, budget = of()
+    spending.adopt("unknown")
+    spending.begin(PROMPT)
+    assert (spending.attempts, budget.calls) == (1, 1)
+
+
+def test_a_run_inside_that_knows_no_price_costs_what_the_member_says() -> None:
+    outer, budget = of()
+    inner = Spending(Budget(LimitsSpec(), account=outer), None, None)
+    inner.begin(PROMPT)
+    inner.finish(reply())
+    assert (outer.cost, budget.committed) == (6.0, 6.0)
+
+
+def test_what_is_under_way_inside_is_cut_short_first_and_marks_the_outer_call() -> None:
+    outer, _ = of()
+    inner = Spending(Budget(LimitsSpec(), account=outer), PRICE, 10)
+    inner.begin(PROMPT)
+    with outer.counting(lambda: inner.cut_short("Blue")):
+        outer.cut_short("")
+    inner.finish(reply())  # too late
+    assert (outer.cut, outer.usage) == (
+        True,
+        {"input_tokens": 3, "output_tokens": 1, "source": "estimated"},
+    )
+
+
+def test_a_call_that_has_ended_pays_for_nothing_more() -> None:
+    spending, budget = of()
+    spending.close()
+    with pytest.raises(BudgetSpent, match="has ended"):
+        Spending(Budget(LimitsSpec(), account=spending), PRICE, 10).begin(PROMPT)
+    assert (budget.calls, spending.attempts) == (0, 0)
 
 
 def test_an_answer_from_a_cache_costs_nothing() -> None:

@@ -32,11 +32,29 @@ def test_patterns_are_relative_to_the_current_directory_and_keep_a_fixed_order()
 
 
 def test_an_absolute_path_and_a_name_that_looks_like_a_pattern_are_found(folder: Path) -> None:
-    write("notes [1].txt")
-    assert find([str(folder / "*.txt"), "notes [1].txt"]) == (
-        [folder / "notes [1].txt", Path("notes [1].txt")],
+    write("notes [1].txt", "other.txt")
+    assert find([str(folder / "o*.txt"), "notes [1].txt"]) == (
+        [folder / "other.txt", Path("notes [1].txt")],
         [],
     )
+
+
+def test_a_file_of_several_names_is_read_once_under_its_first(folder: Path) -> None:
+    write("docs/a.txt", "docs/deep/b.txt")
+    (folder / "docs/deep/back").symlink_to(folder / "docs")
+    (folder / "docs/deep/again.txt").symlink_to(folder / "docs/a.txt")
+    paths, problems = find(["docs/**/*.txt", "docs/deep/../a.txt", str(folder / "docs/a.txt")])
+    assert [path.as_posix() for path in paths] == ["docs/a.txt", "docs/deep/b.txt"]
+    assert problems == []
+    paths, _ = find(["docs/deep/../a.txt", "docs/*.txt"])
+    assert [path.as_posix() for path in paths] == ["docs/deep/../a.txt"]
+
+
+@pytest.mark.parametrize("pattern", ["x" * 5_000 + ".txt", "a\0b.txt", "a\0/*.txt"])
+def test_a_name_that_no_file_can_have_matches_none(pattern: str) -> None:
+    paths, (problem,) = find([pattern])
+    assert paths == []
+    assert problem.startswith(f"no file matches {pattern!r} in ")
 
 
 def test_a_pattern_without_a_file_is_said_with_the_directory(folder: Path) -> None:

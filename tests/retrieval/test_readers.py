@@ -11,7 +11,7 @@ import pytest
 from pypdf import PdfReader, PdfWriter
 
 from moa_graph.errors import ModelNotReady
-from moa_graph.retrieval import readers
+from moa_graph.retrieval import html, readers
 from moa_graph.retrieval.readers import UnreadableError, read
 from tests.retrieval.documents import FILES, pdf
 
@@ -77,6 +77,16 @@ def encrypted() -> bytes:
         ("a.pdf", pdf("", ""), "has no text (scanned pages need text recognition first)"),
         ("a.txt", "Größe".encode("latin-1"), "is not UTF-8 text (byte 3 is 0xf6); save it as UTF-8."),
         ("a.html", "<p>Größe".encode("latin-1"), "is not UTF-8 text (byte 6 is 0xf6)"),
+        (
+            "a.html",
+            b"<meta charset=bogus><p>\xf6",
+            "the encoding that it names, 'bogus'; save it as UTF-8.",
+        ),
+        ("a.html", b"<meta charset=undefined><p>\xf6", "nor in the encoding that it names, 'undefined'"),
+        ("a.html", b"<meta charset=rot13><p>\xf6", "nor in the encoding that it names, 'rot13'"),
+        ("a.html", b"<meta charset=ascii><p>\xf6", "nor in the encoding that it names, 'ascii'"),
+        ("a.html", b"<p>text <![n markup", "is not valid HTML; save it again"),
+        ("a.html", b"<p>&#" + b"1" * 9_000 + b";", "is not valid HTML; save it again"),
         ("a.pdf", b"", "is not a valid PDF: "),
         ("a.pdf", b"%PDF-1.4\nnothing", "is not a valid PDF: "),
         ("a.pdf", encrypted(), "is encrypted; take its password off."),
@@ -96,6 +106,48 @@ def test_what_is_too_big_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         read(write(tmp_path / "a.txt", b"x" * 2_000_001))
     with pytest.raises(UnreadableError, match="has more than 2 pages; split it"):
         read(write(tmp_path / "a.pdf", pdf("1", "2", "3")))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<!--" * 100_000,
+        b"<?" * 200_000,
+        b"<![CDATA[" * 50_000,
+        b"<br>" * 50_000 + b"<hr>" * 50_000 + b"</hr>" * 50_000,
+    ],
+)
+def test_html_that_takes_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(html, "SECONDS", 0.1)
+    monkeypatch.setattr(html, "SECONDS_PER_MEGABYTE", 0.1)
+    with pytest.raises(UnreadableError, match=r"is HTML too tangled to be read in 0\.[12] s; save it"):
+        read(write(tmp_path / "a.html", data))
+
+
+def test_a_deep_or_long_html_document_is_read(tmp_path: Path) -> None:
+    rows = b"<table>" + b"<tr><td>tea<td>cup</tr>" * 5_000 + b"</table>"
+    assert text_of(write(tmp_path / "rows.html", rows)).count("tea cup\n") >= 1
+    deep = b"<div>" * 20_000 + b"tea" + b"</div>" * 20_000
+    assert text_of(write(tmp_path / "deep.html", deep)) == "tea"
+
+
+def test_comments_are_not_seen_and_character_data_are(tmp_path: Path) -> None:
+    data = b"<!DOCTYPE html><?pi?><p>Honey<!-- and wax --> keeps <![CDATA[for years]]>.</p><h2>Wax</h2>melts"
+    text = text_of(write(tmp_path / "a.html", data))
+    assert text == "Honey keeps for years.\n\n## Wax\n\nmelts"
+
+
+def test_what_pypdf_logs_of_a_file_reaches_nobody_and_other_uses_of_it_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = pdf("Honey keeps.").replace(b"startxref\n", b"startxref\n1")
+    (document,) = read(write(tmp_path / "a.pdf", damaged))
+    assert document.page_content.strip() == "Honey keeps."
+    assert caplog.records == []
+    PdfReader(BytesIO(damaged))
+    assert caplog.records != []
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.pdf"])

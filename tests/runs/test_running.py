@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langgraph.types import interrupt as ask_a_person
 
-from moa_graph.errors import QuorumNotMet, ThreadError
+from moa_graph.errors import MoAError, QuorumNotMet, ThreadError
 from moa_graph.runs.stores import Store
 from tests.runs.cast import THREE, TWO, Cast
 
@@ -161,7 +161,7 @@ async def test_an_answered_thread_tells_no_events(store: Store) -> None:
     assert running.result.answer == "z1"
 
 
-async def test_a_model_that_asks_a_person_interrupts_and_keeps_its_siblings(store: Store) -> None:
+async def test_a_model_that_asks_a_person_ends_the_run_and_its_siblings_are_kept(store: Store) -> None:
     cast = Cast(TWO)
     asking = True
 
@@ -171,8 +171,10 @@ async def test_a_model_that_asks_a_person_interrupts_and_keeps_its_siblings(stor
         return "b1"
 
     cast.models["b"].script = [reply]
-    run = await cast.runs(store).start("Why?", thread="t")
-    assert (run.status, run.reason, run.next_layer) == ("interrupted", "before draft", "draft")
+    with pytest.raises(MoAError, match="asks for a person"):
+        await cast.runs(store).start("Why?", thread="t")
+    run = await cast.runs(store).status("t")
+    assert (run.status, run.next_layer) == ("failed", "draft")
     assert [record["id"] for record in run.proposals] == ["draft/a"]
     asking = False
     done = await cast.runs(store).resume("t")
