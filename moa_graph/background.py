@@ -6,12 +6,15 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["iterate", "run"]
 
 T = TypeVar("T")
+
+_THREADS = 64
 
 
 class _Loop:
@@ -20,6 +23,8 @@ class _Loop:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
+        # For models and Runnables that are sync only, which may call something sync of ours in turn.
+        self.loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="moa_graph"))
         self.thread = threading.Thread(target=self._serve, name="moa_graph", daemon=True)
         self.thread.start()
 
@@ -63,15 +68,22 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def iterate(items: AsyncIterator[T]) -> Iterator[T]:
     """Yield what an async iterator yields on the background loop; closing this one closes it, too."""
+    under_way: list[asyncio.Task[Any]] = []
 
     async def following() -> tuple[T] | None:
+        under_way[:] = [cast("asyncio.Task[Any]", asyncio.current_task())]
         async for item in items:
             return (item,)
         return None
+
+    async def close() -> None:
+        if under_way:  # a wait that was interrupted is still being cancelled
+            await asyncio.wait(under_way)
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
     try:
         while (item := run(following())) is not None:
             yield item[0]
     finally:
-        if isinstance(items, AsyncGenerator):
-            run(items.aclose())
+        run(close())

@@ -28,11 +28,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from moa_graph import background
 from moa_graph.compiled import CompiledMoA
 from moa_graph.errors import MoAError, RunError
+from moa_graph.execution import totals
 from moa_graph.graph import build_graph
 from moa_graph.hearing import Manager, children, hear_nobody_else
 from moa_graph.models.pool import ModelPool
 from moa_graph.proposers.around import adopt
 from moa_graph.proposers.relay import Relay
+from moa_graph.proposers.waiting import look_at
 from moa_graph.spec.loading import Source, dump_spec, load_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
@@ -193,7 +195,7 @@ class MoAChatModel(BaseChatModel):
         """
         if args_schema is not None or arg_types is not None:
             raise MoAError("a mixture is asked one question, so its tool takes no other arguments")
-        given = {"name": name, "description": description}
+        given: dict[str, Any] = {"name": name, "description": description}
         tool = as_tool(
             self.spec,
             models=self.models,
@@ -201,7 +203,8 @@ class MoAChatModel(BaseChatModel):
             tools=self.tools,
             runnables=self.runnables,
         )
-        return tool.model_copy(update={key: text for key, text in given.items() if text is not None})
+        given["terms"] = self._terms(None, {})
+        return tool.model_copy(update={key: value for key, value in given.items() if value is not None})
 
     # -- calls -------------------------------------------------------------------------------------------
 
@@ -257,7 +260,7 @@ class MoAChatModel(BaseChatModel):
         terms = self._terms(stop, options) | Terms(relay=relay)
         run = asyncio.ensure_future(self._run(messages, manager, terms))
         run.add_done_callback(lambda _: pieces.put_nowait(None))
-        run.add_done_callback(_look_at)
+        run.add_done_callback(look_at)
         try:
             while (piece := await pieces.get()) is not None:
                 yield ChatGenerationChunk(message=piece)
@@ -280,18 +283,19 @@ class MoAChatModel(BaseChatModel):
         """
         adopt(manager.run_id if manager else None)
         key = key_of(messages, bool(terms["acting"].get("tools")), terms.get("fan_out"))
-        work = self._unfinished.take(key)
+        graph, unfinished = self._compiled(), self._unfinished
+        work = unfinished.take(key)
         made = Made(work)
         terms = {**terms, "paid": work.paid, "listen": made.take}
         config: RunnableConfig = {"callbacks": children(manager), "configurable": {TERMS: terms}}
         try:
             with set_config_context(config) as context:
                 context.run(hear_nobody_else)
-                call = self._compiled().ainvoke(_question(messages, work), config)
+                call = graph.ainvoke(_question(messages, work), config)
                 state = await asyncio.create_task(call, context=context)
-            return _answer_of(state)
+            return _answer_of(state, made)
         except BaseException as error:
-            self._unfinished.keep(key, made.work(error))
+            unfinished.keep(key, made.work(error))
             raise
 
     def _renew(self) -> None:
@@ -322,13 +326,14 @@ def _private() -> dict[str, Any]:
     return {"_graph": None, "_made_of": (), "_unfinished": Unfinished(), "_identity": ""}
 
 
-def _answer_of(state: dict[str, Any]) -> AIMessage:
+def _answer_of(state: dict[str, Any], made: Made) -> AIMessage:
     answer = state["messages"][-1]
     if state.get("__interrupt__") or not isinstance(answer, AIMessage):
         raise RunError(
             "something inside asks for a person (interrupt), and a chat model can ask nobody",
             hint="Make the mixture a node of your graph, with a checkpointer: build_graph(spec).compile().",
-            proposals=list((state.get("proposals") or {}).values()),
+            proposals=made.records,
+            **totals(made.records),
         )
     return answer.model_copy(update={"id": None})
 
@@ -357,9 +362,3 @@ def _last(answer: AIMessage, relay: Relay) -> AIMessageChunk:
         response_metadata=answer.response_metadata,
         chunk_position="last",
     )
-
-
-def _look_at(run: asyncio.Future[Any]) -> None:
-    """Look at the outcome of a run that nobody waits for: asyncio logs those nobody looked at."""
-    if not run.cancelled():
-        run.exception()

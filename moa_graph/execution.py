@@ -194,8 +194,7 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
     proposals = {} if first else dict(state.get("proposals") or {})
     budget: Budget | None = state.get("budget")
     if budget is None:
-        if not resources.loaded:
-            await asyncio.to_thread(resources.load)  # importing a provider takes a second
+        await resources.ready()  # importing a provider takes a second
         slot = spec.aggregator.model
         if (terms.get("acting") or {}).get("tools") and resources.models.lacks_tools(slot):
             raise ModelNotReady(

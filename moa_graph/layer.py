@@ -79,6 +79,9 @@ class LayerNode(Node):
         patience_ends: float | None = None
         try:
             while pending:
+                ok = sum(record["status"] == "ok" for record in records.values())
+                if patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
+                    patience_ends = time.monotonic() + self.layer.grace
                 timeout = None
                 if patience_ends is not None and not request.stop.done():
                     timeout = max(0.0, patience_ends - time.monotonic())
@@ -91,9 +94,6 @@ class LayerNode(Node):
                         raised.append(error)  # an interrupt: its siblings may finish
                     else:
                         records[futures[future]] = _collect(future, error, request)
-                ok = sum(record["status"] == "ok" for record in records.values())
-                if patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
-                    patience_ends = time.monotonic() + self.layer.grace
                 if patience_ends is not None and time.monotonic() >= patience_ends:
                     request.end_all()
         finally:

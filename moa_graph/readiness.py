@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 
 from moa_graph.errors import ModelNotReady
 
@@ -34,3 +36,11 @@ class Readiness(ABC):
             if problems := self.problems():
                 raise ModelNotReady("\n".join(problems), hint="Nothing was called.")
             self._loaded = True
+
+    async def ready(self) -> None:
+        """Make all ready without holding up the event loop; raises as `load` does."""
+        if self._loaded:
+            return
+        # Not the loop's own threads: what waits in those may be waiting for this.
+        with ThreadPoolExecutor(1, thread_name_prefix="moa_graph") as threads:
+            await asyncio.get_running_loop().run_in_executor(threads, self.load)

@@ -13,8 +13,10 @@ from moa_graph.execution import enter
 from moa_graph.node import Dispatch, Node
 from moa_graph.passages import Passage
 from moa_graph.proposers import Request
-from moa_graph.proposers.call import until
+from moa_graph.proposers.around import Paying, go_inside
 from moa_graph.proposers.retrieving import Retrieval, sort_out
+from moa_graph.proposers.spending import Spending
+from moa_graph.proposers.waiting import until
 from moa_graph.resources import Resources
 from moa_graph.retrieval.pool import RetrievalError
 from moa_graph.terms import without_terms
@@ -57,6 +59,9 @@ class RetrieveNode(Node):
 
     async def _ask(self, name: str, request: Request) -> list[Passage]:
         """Return what one retriever finds; raise what went wrong, so that a resumed run asks again."""
+        # A retriever of the host may ask models, and mixtures, too.
+        payer = Paying(Spending(request.budget, None, None, holds_place=False), request.deadline)
+        go_inside(f"{self.resources.spec.name}: {RETRIEVE}/{name}", payer)
         metadata = {"moa_layer": RETRIEVE, "moa_role": "retriever"}
         config = without_terms(merge_configs(ensure_config(), {"metadata": metadata}))
         work = await until(self.retrieval.ask(name, request, config), request)

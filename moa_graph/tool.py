@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, Field, SkipValidation
@@ -16,6 +17,7 @@ from moa_graph.errors import MoAError, RunError
 from moa_graph.graph import build_graph
 from moa_graph.resources import Others
 from moa_graph.spec.loading import Source
+from moa_graph.terms import TERMS, Terms
 
 __all__ = ["as_tool"]
 
@@ -43,6 +45,7 @@ class _SecondOpinion(BaseTool):
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     graph: SkipValidation[CompiledStateGraph[Any, Any, Any, Any]] = Field(exclude=True, repr=False)
     on_failure: Literal["tell", "raise"]
+    terms: Terms = Field(default_factory=Terms, exclude=True, repr=False)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run as every tool does; a failed run is told to the agent, if there is one."""
@@ -59,10 +62,13 @@ class _SecondOpinion(BaseTool):
             return self._failed(error, kwargs.get("tool_call_id"))
 
     def _run(self, question: str) -> tuple[str, dict[str, Any]]:
-        return _answer(question, self.graph.invoke(_ask(question)))
+        return _answer(question, self.graph.invoke(_ask(question), self._config()))
 
     async def _arun(self, question: str) -> tuple[str, dict[str, Any]]:
-        return _answer(question, await self.graph.ainvoke(_ask(question)))
+        return _answer(question, await self.graph.ainvoke(_ask(question), self._config()))
+
+    def _config(self) -> RunnableConfig:
+        return {"configurable": {TERMS: self.terms}}
 
     def _failed(self, error: MoAError, tool_call_id: str | None) -> ToolMessage:
         # Not LangChain's ToolException: what it is turned into has no artifact, and would lose the proposals.

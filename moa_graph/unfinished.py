@@ -38,6 +38,11 @@ class Made:
         if event["type"] == "call.finished" or event["type"] == "call.failed":
             self._records[event["proposal"]["id"]] = event["proposal"]
 
+    @property
+    def records(self) -> list[Proposal]:
+        """Return the records of all calls that have ended."""
+        return list(self._records.values())
+
     def work(self, error: BaseException) -> Work:
         """Return what is worth keeping of a run that ended with an error.
 
@@ -45,7 +50,7 @@ class Made:
         """
         if isinstance(error, BudgetExceeded):
             return Work({}, [])
-        records = list(self._records.values())
+        records = self.records
         layers = [record["layer"] for record in records]
         reached = layers[-1] if layers else None
         kept = {
@@ -70,7 +75,7 @@ class Unfinished:
 
     def keep(self, key: str, work: Work) -> None:
         """Remember what a run made; the oldest is forgotten in its place."""
-        if work.kept:
+        if work.kept or work.paid:
             self._works[key] = work
         if len(self._works) > _MOST:
             self._works.popitem(last=False)

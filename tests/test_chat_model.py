@@ -773,19 +773,24 @@ async def test_an_aggregator_that_is_a_mixture_goes_on_with_its_own_references()
     assert len(bearing) == 1  # once a turn, not once a step
 
 
-async def test_a_call_that_is_cancelled_keeps_what_had_been_made() -> None:
+async def cancelled_in_the_aggregator(panel: Panel) -> None:
     begun, never = asyncio.Event(), asyncio.Event()
 
     async def wait() -> None:
         begun.set()
         await never.wait()
 
-    panel = Panel(ScriptedChatModel("At last.", wait=wait))
+    panel.aggregator.wait = wait
     call = asyncio.ensure_future(panel.model.ainvoke("Why?"))
     await begun.wait()
     call.cancel()
     await asyncio.wait({call})
     panel.aggregator.wait = None
+
+
+async def test_a_call_that_is_cancelled_keeps_what_had_been_made() -> None:
+    panel = Panel(ScriptedChatModel("At last."))
+    await cancelled_in_the_aggregator(panel)
 
     assert (await panel.model.ainvoke("Why?")).text == "At last."
     assert panel.fan_outs == 2
@@ -861,3 +866,61 @@ async def test_a_longer_output_is_reserved_before_it_is_asked_for() -> None:
     assert (await panel.model.ainvoke("Why?")).text == "The whole answer."
     with pytest.raises(BudgetExceeded, match="may cost"):
         await panel.model.ainvoke("Why not?", max_tokens=500)
+
+
+# -- found by reading ----------------------------------------------------------------------------------------
+
+
+async def test_calls_that_a_cancellation_cut_off_count_against_the_limits() -> None:
+    panel = Panel(limits={"max_calls": 3})
+    await cancelled_in_the_aggregator(panel)
+
+    with pytest.raises(BudgetExceeded):
+        await panel.model.ainvoke("Why?")
+
+
+async def test_what_a_failed_run_paid_in_vain_is_told_by_the_one_that_goes_on() -> None:
+    panel = Panel(layers=1, width=1, defaults={"attempts": 1})
+    panel.proposers[0].script.insert(0, ValueError("broken"))
+    with pytest.raises(QuorumNotMet):
+        await panel.model.ainvoke("Why?")
+
+    answer = await panel.model.ainvoke("Why?")
+
+    assert answer.response_metadata["moa"]["calls"] == 3
+
+
+class Overflowing(ScriptedChatModel):
+    """Say that the prompt was too long after the first word."""
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> Any:
+        async for chunk in super()._astream(*args, **kwargs):
+            yield chunk
+            raise ValueError("maximum context length exceeded")
+
+
+async def test_a_prompt_that_is_too_long_after_the_first_token_is_no_reason_to_begin_again() -> None:
+    panel = Panel(Overflowing("Paris is", "London it is"))
+    stream = panel.model.astream("Why?")
+
+    assert (await anext(stream)).text == "Paris"
+    with pytest.raises(AggregatorFailed):
+        await anext(stream)
+
+
+def test_its_tool_keeps_the_settings_of_the_model() -> None:
+    actor = ActingChatModel()
+
+    Panel(actor, temperature=0.1, max_tokens=50).model.as_tool().invoke({"question": "Why?"})
+
+    assert (actor.seen[0].options["temperature"], actor.seen[0].options["max_tokens"]) == (0.1, 50)
+
+
+async def test_a_question_to_a_person_costs_what_was_made_by_then() -> None:
+    panel = Panel(width=3)
+    panel.model.models["m2"] = ScriptedChatModel(asks_a_person)
+
+    with pytest.raises(RunError, match="asks for a person") as caught:
+        await panel.model.ainvoke("Why?")
+
+    assert (len(caught.value.proposals), caught.value.calls) == (2, 2)

@@ -202,7 +202,7 @@ async def test_the_runs_deadline_ends_with_its_own_error_and_keeps_the_proposals
 async def test_a_model_that_ignores_cancellation_does_not_hold_the_layer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("moa_graph.proposers.call.CANCEL_GRACE", 0.01)
+    monkeypatch.setattr("moa_graph.proposers.waiting.CANCEL_GRACE", 0.01)
     released = asyncio.Event()
 
     async def stubborn() -> None:
@@ -433,3 +433,28 @@ async def test_proposals_that_a_fork_kept_are_not_asked_for_again() -> None:
     # The next question is another one: what was kept for the first does not answer it.
     state = await compiled.ainvoke({"messages": [HumanMessage("And now?", id="n")]}, config)
     assert state["proposals"]["draft/a"]["text"] == "paid again"
+
+
+async def test_a_quorum_of_kept_proposals_waits_no_longer_than_its_grace() -> None:
+    never = asyncio.Event()
+    slow = Model("late", wait=never.wait)
+    graph = mixture(
+        {"draft": {"a": Model("a1"), "b": slow}},
+        {"z": Model("done")},
+        layer={"draft": {"grace": 0.05}},
+    ).compile()
+    first = (
+        await mixture(
+            {"draft": {"a": Model("kept"), "b": Model("b1")}},
+            {"z": Model("z")},
+        )
+        .compile()
+        .ainvoke({"messages": [("user", "Why?")]})
+    )
+    kept = {"draft/a": first["proposals"]["draft/a"]}
+    question = HumanMessage("Why?", id="1")
+
+    async with asyncio.timeout(10):
+        state = await graph.ainvoke({"messages": [question], "moa_kept": {"message": "1", "proposals": kept}})
+
+    assert [record["status"] for record in state["proposals"].values()] == ["ok", "cut"]

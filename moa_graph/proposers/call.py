@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
@@ -36,6 +36,7 @@ from moa_graph.proposers.retrieving import Retrieval, judge_citations, sort_out
 from moa_graph.proposers.sources import Exchange, Source, Unanswered
 from moa_graph.proposers.spending import ANSWERED
 from moa_graph.proposers.tracing import ending_traces
+from moa_graph.proposers.waiting import until
 from moa_graph.proposers.watch import TokenWatch
 from moa_graph.retrieval.pool import RetrieverPool
 from moa_graph.spec.schema import Member
@@ -52,11 +53,6 @@ BACKOFF_CAP = 20.0
 _ESTIMATED = "a request ended before its tokens were reported; they are estimated"
 _WIDE = 256
 """`max_concurrency` in the config of what runs inside a call: wide enough for the tasks of any graph."""
-CANCEL_GRACE = 0.5
-"""Seconds that a cancelled call gets to close its connection before it is left behind.
-
-A model that ignores cancellation keeps its place in `limits.max_concurrency` until it ends.
-"""
 
 
 class Reply(NamedTuple):
@@ -107,29 +103,25 @@ class Caller:
     async def call(self, request: Request) -> Reply:
         """Make the call; raise NoProposal with the record if nothing usable comes.
 
-        Ends within CANCEL_GRACE of the deadline or of `request.stop`, even if the model ignores cancellation.
+        Ends half a second after the deadline or `request.stop` at the latest, even if the model ignores it.
         """
         call = _Call(self, request)
-        work = await until(call.run(), request)
+        try:
+            work = await until(call.run(), request)
+        except asyncio.CancelledError:
+            self._report_cancelled(call, request)
+            raise
         if work is not None:
             return work.result()
         if request.stop.done():
             raise call.given_up("cut", failure("deadline", "cut as a straggler once the quorum was there"))
         raise call.given_up("failed", failure("deadline", "the deadline passed before the call had ended"))
 
-
-async def until(work: Coroutine[Any, Any, T], request: Request) -> asyncio.Future[T] | None:
-    """Return work that has ended; None if it was given up, at the deadline or at `request.stop`."""
-    future = asyncio.ensure_future(work)
-    future.add_done_callback(_look_at)
-    try:
-        ends: set[asyncio.Future[Any]] = {future, request.stop}
-        await asyncio.wait(ends, timeout=request.remaining, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not future.done():
-            future.cancel()
-            await asyncio.wait({future}, timeout=CANCEL_GRACE)
-    return future if future.done() and not future.cancelled() else None
+    def _report_cancelled(self, call: _Call, request: Request) -> None:
+        """Tell what a call took that the run's own end cuts off; nobody else will."""
+        record = call.given_up("cut", failure("error", "the run was cancelled")).proposal
+        if record["attempts"]:
+            request.emit({"type": "call.failed", "id": self.id, "role": self.role, "proposal": record})
 
 
 class _Call:
@@ -172,11 +164,12 @@ class _Call:
             outcome, text, wait_at_least = await self._attempt()
             if isinstance(outcome, AIMessage):
                 return Reply(self._record("ok", text, None), outcome)
-            if outcome["kind"] == "context_overflow" and self._drop_longest_reference():
+            said = self._said_something()
+            if outcome["kind"] == "context_overflow" and not said and self._drop_longest_reference():
                 continue
             tries += 1
             wait = self._backoff(tries, wait_at_least)
-            last = tries >= self.member.attempts or wait >= request.remaining or self._said_something()
+            last = tries >= self.member.attempts or wait >= request.remaining or said
             if last or not outcome["retryable"]:
                 raise NoProposal(self._record("failed", text, outcome))
             request.emit(
@@ -389,9 +382,3 @@ def _stopper(clock: asyncio.Timeout) -> Callable[[], None]:
         loop.call_soon_threadsafe(stop)
 
     return stop_soon
-
-
-def _look_at(work: asyncio.Future[Any]) -> None:
-    """Look at the outcome of a call that may have been left behind: asyncio logs those nobody looked at."""
-    if not work.cancelled():
-        work.exception()

@@ -30,6 +30,10 @@ class Relay:
         self.began = False
         self.reasoned = False
 
+    def begin(self) -> None:
+        """Forget what was held back of an attempt before."""
+        self._held = ""
+
     def send(self, chunk: AIMessageChunk) -> None:
         """Pass a piece of the answer on."""
         content = chunk.content
@@ -40,7 +44,7 @@ class Relay:
     def finish(self) -> None:
         """Pass on what was held back, when no more comes."""
         held, self._held = self._held, None
-        if held and not _OPENER.match(held):
+        if held and held.strip() and not _OPENER.match(held):
             self._pass(AIMessageChunk(content=held))
 
     def _spoken(self, text: str) -> str:

@@ -147,6 +147,7 @@ async def _streamed(
 ) -> BaseMessage | None:
     """Pass the tokens on while they come; return the whole message."""
     whole: AIMessageChunk | None = None
+    relay.begin()
     async for chunk in model.astream(prompt, config):
         if not isinstance(chunk, AIMessageChunk):  # a model that cannot stream gives all at once
             return cast("BaseMessage", chunk)

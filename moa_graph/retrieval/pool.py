@@ -61,8 +61,7 @@ class RetrieverPool(Readiness):
         Raises ModelNotReady if the pool cannot be loaded, and RetrievalError for whatever the retriever
         raises and when its time is up.
         """
-        if not self._loaded:
-            await asyncio.to_thread(self.load)  # reading files takes a while: other calls go on meanwhile
+        await self.ready()  # reading files takes a while: other calls go on meanwhile
         spec, retriever = self.spec.retrievers[name], self._retrievers[name]
         try:
             async with asyncio.timeout(spec.timeout) as clock:

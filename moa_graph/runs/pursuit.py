@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Collection
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, get_args
 
 from langchain_core.messages import AIMessageChunk
 
 from moa_graph.errors import MoAError, StoreError
-from moa_graph.events import CallFinished, Emit, Event
+from moa_graph.events import CallFinished, Emit, Event, Role
 from moa_graph.execution import totals
 from moa_graph.runs.guard import GuardedSaver
 from moa_graph.runs.records import RunStatus, ThreadRecord, key_of, now
@@ -135,7 +135,7 @@ async def _follow(
 ) -> dict[str, Any] | None:
     """Run the graph; return the last checkpoint if its aggregator ended, None if it stopped before a step."""
     config = thread.config()
-    config["configurable"][TERMS] = Terms(paid=thread.failures)
+    config["configurable"][TERMS] = Terms(paid=thread.failures, fan_out="every_call")
     modes = ["custom", "updates", "checkpoints"] + ["messages"] * tokens
     answered, last = False, None
     stream = graph.astream(
@@ -160,7 +160,8 @@ async def _follow(
 
 def _stream(data: Any, emit: Emit) -> None:
     message, metadata = data
-    if isinstance(message, AIMessageChunk) and message.text and "moa_role" in metadata:
+    ours = metadata.get("moa_role") in get_args(Role)  # and not that of a mixture inside a call
+    if ours and isinstance(message, AIMessageChunk) and message.text:
         emit(
             {
                 "type": "call.streamed",

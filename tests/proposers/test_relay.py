@@ -69,3 +69,15 @@ def test_a_chunk_that_says_nothing_is_not_passed_on() -> None:
     relay.send(AIMessageChunk(content="", response_metadata={"finish_reason": "stop"}))
 
     assert not relay.began
+
+
+def test_another_attempt_begins_anew() -> None:
+    seen: list[AIMessageChunk] = []
+    relay = Relay(seen.append)
+    for attempt in ("<", "\n", "<think>hm", "<think>secret</think>Answer"):
+        relay.begin()
+        relay.send(AIMessageChunk(content=attempt))
+        if attempt == "\n":
+            relay.finish()
+
+    assert [chunk.content for chunk in seen] == ["Answer"]
