@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import signal
+import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -90,3 +93,19 @@ def test_a_forked_child_gets_a_loop_of_its_own() -> None:
     if child == 0:
         os._exit(0 if background.run(read_flag()) == "unset" else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_interrupted_wait_has_ended_before_its_iterator_is_closed() -> None:
+    ended = []
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(background.iterate(items()))
+    assert ended == [True]

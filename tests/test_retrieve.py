@@ -591,3 +591,25 @@ async def test_a_nested_spec_retrieves_for_itself() -> None:
     assert panel.shown("y") == OWN
     assert "Bees make honey." in panel.seen("y")
     assert panel.shown("a") == WIKI
+
+
+class AskingItself(FakeRetriever):
+    """Ask the mixture that it belongs to."""
+
+    graph: Any = None
+
+    async def _aget_relevant_documents(self, query: str, *, run_manager: Any) -> Any:
+        await self.graph.ainvoke({"messages": [("user", query)]})
+        return []
+
+
+async def test_a_circle_through_a_retriever_ends_at_the_third_mixture() -> None:
+    circle = AskingItself()
+    spec = parse_spec(
+        "{moa: 1, name: p, models: {a: {model: 'host:a'}}, retrievers: {r: {retriever: 'host:r'}}, "
+        "retrieve: r, aggregator: {model: a}}"
+    )
+    circle.graph = build_graph(spec, models={"a": Model()}, retrievers={"r": circle}).compile()
+
+    with pytest.raises(RetrievalFailed, match="at most 3 may stand inside each other"):
+        await circle.graph.ainvoke({"messages": [("user", "Why?")]})

@@ -12,8 +12,10 @@ import langgraph.checkpoint.base.id as ids
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
 
+from moa_graph.chat_model import MoAChatModel
 from moa_graph.errors import (
     BudgetExceeded,
     MoAError,
@@ -29,6 +31,9 @@ from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import key_of, thread_of
 from moa_graph.runs.stores import Store, open_store
 from moa_graph.runs.threads import Runs
+from moa_graph.spec.loading import load_spec
+from tests.fakes.acting import ActingChatModel
+from tests.fakes.models import ScriptedChatModel
 from tests.runs.cast import THREE, TWO, Cast
 
 
@@ -633,3 +638,31 @@ async def test_open_keeps_threads_in_a_file(tmp_path: Path) -> None:
     async with Runs.open(url, models=cast.models) as runs:
         assert (await runs.resume("t")).answer == "z1"
     assert cast.sent == dict.fromkeys("abcz", 1)
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return f"It rains in {city}."
+
+
+async def test_a_conversation_that_ends_with_a_tools_result_is_a_turn_like_any_other() -> None:
+    slots = {name: {"model": f"host:{name}"} for name in ("d", "a")}
+    spec = {
+        "moa": 1,
+        "name": "p",
+        "models": slots,
+        "layers": [{"name": "draft", "proposers": [{"model": "d", "samples": 2}]}],
+        "aggregator": {"model": "a"},
+    }
+    models = {"d": ScriptedChatModel(), "a": ActingChatModel()}
+    panel = MoAChatModel(spec, models=models)
+    calling = await panel.bind_tools([weather]).ainvoke("Oslo")
+    result = ToolMessage("Rain.", tool_call_id=calling.tool_calls[0]["id"], name="weather")
+
+    async with Runs.open("memory:", load_spec(spec), models=models) as runs:
+        run = await runs.start([HumanMessage("Oslo"), calling, result], thread="t")
+
+        assert (run.status, run.calls) == ("answered", 3)
+        assert (await runs.status("t")).answer == run.answer == "Done: Rain."
+        assert [step.event for step in await runs.history("t")] == ["question", "draft", "aggregator"]
