@@ -77,8 +77,9 @@ def iterate(items: AsyncIterator[T]) -> Iterator[T]:
         return None
 
     async def close() -> None:
-        if under_way:  # a wait that was interrupted is still being cancelled
-            await asyncio.wait(under_way)
+        for task in under_way:  # a wait that was interrupted may have left it running
+            task.cancel()
+            await asyncio.wait({task})
         if isinstance(items, AsyncGenerator):
             await items.aclose()
 
