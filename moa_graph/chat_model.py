@@ -6,6 +6,7 @@ import asyncio
 import json
 import operator
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, cast
 from uuid import uuid4
 
@@ -282,7 +283,7 @@ class MoAChatModel(BaseChatModel):
         A graph that surrounds the call would lend it its checkpointer and its streams: a model has neither.
         """
         adopt(manager.run_id if manager else None)
-        key = key_of(messages, bool(terms["acting"].get("tools")), terms.get("fan_out"))
+        key = partial(key_of, messages, bool(terms["acting"].get("tools")), terms.get("fan_out"))
         graph, unfinished = self._compiled(), self._unfinished
         work = unfinished.take(key)
         made = Made(work)

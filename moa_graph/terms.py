@@ -31,8 +31,8 @@ class Terms(TypedDict, total=False):
 
     `acting` are arguments of the aggregator's call alone, such as `tools`, `tool_choice`, `stop`. `fan_out`
     overrides the spec's. `relay` gets the answer's tokens, `listen` all events instead of LangGraph's custom
-    stream. `paid` are the records of calls of this turn that
-    failed earlier: they gave nothing, but count against the limits and in the sums.
+    stream. `paid` are the records of calls of this turn that failed earlier: they gave nothing, but count
+    against the limits and in the sums.
     """
 
     acting: Mapping[str, Any]

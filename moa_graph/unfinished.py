@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from langchain_core.messages import BaseMessage, messages_to_dict
@@ -69,14 +69,18 @@ class Unfinished:
     def __init__(self) -> None:
         self._works: OrderedDict[str, Work] = OrderedDict()
 
-    def take(self, key: str) -> Work:
-        """Return what an earlier run of the same question made, and forget it; mostly nothing."""
-        return self._works.pop(key, None) or Work({}, [])
+    def take(self, key: Callable[[], str]) -> Work:
+        """Return what an earlier run of the same question made, and forget it; mostly nothing.
 
-    def keep(self, key: str, work: Work) -> None:
+        `key` is computed only where something is remembered: a conversation can be long.
+        """
+        found = self._works.pop(key(), None) if self._works else None
+        return found or Work({}, [])
+
+    def keep(self, key: Callable[[], str], work: Work) -> None:
         """Remember what a run made; the oldest is forgotten in its place."""
         if work.kept or work.paid:
-            self._works[key] = work
+            self._works[key()] = work
         if len(self._works) > _MOST:
             self._works.popitem(last=False)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
@@ -43,9 +43,7 @@ from moa_graph.spec.schema import Member
 from moa_graph.state import Failure, Proposal, Reference
 from moa_graph.terms import without_terms
 
-__all__ = ["Caller", "Reply", "until"]
-
-T = TypeVar("T")
+__all__ = ["Caller", "Reply"]
 
 BACKOFF_BASE = 0.5
 """Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
