@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from pydantic import Field, TypeAdapter, ValidationError
@@ -26,13 +26,15 @@ ADVISE = (
 class Carried(TypedDict):
     """Hold what the aggregator saw when it called tools, for the calls that follow in the same turn.
 
-    `sources` are those of all passages that anybody was shown by then: they can be cited.
+    `sources` are those of all passages that anybody was shown by then: they can be cited. `changes` are what
+    the last layer changed, where somebody wrote that down.
     """
 
     nonce: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     references: list[Reference]
     passages: list[Passage]
     sources: list[ShownSource]
+    changes: NotRequired[str]
 
 
 _CARRIED = TypeAdapter(Carried)

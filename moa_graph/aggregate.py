@@ -1,8 +1,9 @@
-"""The final node: one model writes the answer; fallbacks take over in turn."""
+"""The final node: one model writes the answer, with fallbacks, or a proposal is taken as it is."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,17 +18,14 @@ from moa_graph.node import Dispatch, Node
 from moa_graph.passages import Passage, ShownSource, citations, sources_of
 from moa_graph.proposers import NoProposal, Request
 from moa_graph.proposers.call import Caller
+from moa_graph.reducing import FINAL, Decision, Reducer
 from moa_graph.resources import Resources
-from moa_graph.spec.schema import LayerSpec
+from moa_graph.seeing import Sight
 from moa_graph.spec.writing import spec_hash
-from moa_graph.state import MoAState, Proposal
+from moa_graph.state import MoAState, Proposal, Reference, is_proposal
 from moa_graph.terms import going_on
 
 __all__ = ["AggregatorNode"]
-
-_FINAL: frozenset[str] = frozenset({"budget", "deadline"})
-"""Failures after which no fallback can do better."""
-
 
 _TASK = "aggregator/answer"
 """Not the name of a node: a stream of updates would show the aggregator twice."""
@@ -57,7 +55,7 @@ class _NoAnswer(Exception):
 
 
 class AggregatorNode(Node):
-    """Write the answer from the last layer's proposals; with no layer, from the conversation alone.
+    """Write the answer from the proposals, or choose it; with no layer, from the conversation alone.
 
     Raises AggregatorFailed, DeadlineExceeded or BudgetExceeded; the proposals are kept.
     """
@@ -67,25 +65,43 @@ class AggregatorNode(Node):
     def __init__(self, resources: Resources, callers: list[Caller]) -> None:
         spec = resources.spec
         self.resources = resources
-        self.previous: LayerSpec | None = spec.layers[-1] if spec.layers else None
-        self.begins = self.previous is None and not spec.retrieve
+        self.begins = not (spec.layers or spec.retrieve)
         self.callers = callers
 
-    async def run(self, state: MoAState, dispatch: Dispatch[_Answer]) -> dict[str, Any]:
+    async def run(self, state: MoAState, dispatch: Dispatch[Any]) -> dict[str, Any]:
         """Return the answer as an update of the state."""
         turn = going_on(self.resources.spec, state.get("messages") or [])
         execution = await enter(self.resources, state, first=self.begins or turn is not None)
         if turn is not None:
-            execution = _continued(execution, turn)
-        references = turn["references"] if turn else execution.references(self.previous)
-        if self.previous is not None and not references:
-            message = f"aggregator: layer {self.previous.name} left no proposal to synthesize"
+            return await self._synthesize(_continued(execution, turn), turn["references"], turn, dispatch)
+        ran = execution.before(None)
+        sight = Sight(self.resources, self.name, self.resources.spec.aggregator.references, execution, ran)
+        if sight.missing:
+            message = f"aggregator: layer {ran[-1].name} left no proposal to synthesize"
             raise execution.failed(AggregatorFailed, message, [])
+        reducer = Reducer(self.resources, execution, dispatch)
+        reducer.add(await sight.sum_up([None], dispatch))
+        if self.resources.spec.aggregator.reduce == "synthesize":
+            references = await reducer.fold(self.callers, sight.of(None))
+            return await self._synthesize(reducer.execution, references, None, dispatch)
+        decision = await reducer.choose(sight)
+        return self._answered(reducer.execution, reducer.request, _taken(decision), decision)
+
+    async def _synthesize(
+        self,
+        execution: Execution,
+        references: Sequence[Reference],
+        turn: Carried | None,
+        dispatch: Dispatch[_Answer],
+    ) -> dict[str, Any]:
+        """Return the answer that a model writes."""
         request = replace(
-            execution.request(references, self.previous),
+            execution.request(references, execution.before(None)),
             sources=turn["sources"] if turn else _sources(execution),
             carried=turn is not None,
         )
+        if turn is not None:
+            request = replace(request, changes=turn.get("changes"))
         try:
             # One task for all: a fallback's answer that was committed is not put at risk by another try.
             answer = await dispatch(_TASK, partial(self._first_answer, request))
@@ -106,20 +122,28 @@ class AggregatorNode(Node):
                 request.emit(
                     {"type": "call.failed", "id": caller.id, "role": "aggregator", "proposal": none.proposal}
                 )
-                if none.proposal["failure"] and none.proposal["failure"]["kind"] in _FINAL:
+                if none.proposal["failure"] and none.proposal["failure"]["kind"] in FINAL:
                     break
                 if request.relay is not None and request.relay.began:
                     break  # somebody has read the beginning of an answer; another one would contradict it
         raise _NoAnswer(failures)
 
-    def _answered(self, execution: Execution, request: Request, answer: _Answer) -> dict[str, Any]:
-        proposal, failures, slot = answer["proposal"], answer["failures"], answer["proposal"]["proposer"]
+    def _answered(
+        self, execution: Execution, request: Request, answer: _Answer, decision: Decision | None = None
+    ) -> dict[str, Any]:
+        proposal, failures = answer["proposal"], answer["failures"]
+        answered_by = decision.proposal["id"] if decision else proposal["proposer"]
         records = [*execution.proposals.values(), *failures, proposal]
-        summary = _summary(execution, records, slot) | {
+        summary = _summary(execution, records, answered_by) | {
             # its text is the answer itself: say it once
             "aggregator": {key: value for key, value in proposal.items() if key not in {"text", "reasoning"}},
             "failed_aggregators": failures,
         }
+        if execution.stopped:
+            summary["stopped"] = {key: execution.stopped[key] for key in ("layer", "reason")}
+        if decision is not None:
+            summary["decision"] = decision.summary
+            summary["warnings"] += decision.warnings
         own = [passage for record in [*failures, proposal] for passage in record.get("passages", [])]
         sources = sources_of([*request.sources, *own])
         if self.resources.spec.retrievers:
@@ -143,7 +167,7 @@ class AggregatorNode(Node):
             {
                 "type": "run.finished",
                 "status": "answered",
-                "answered_by": slot,
+                "answered_by": answered_by,
                 "usage": summary["usage"],
                 "cost": summary["cost"],
                 "calls": summary["calls"],
@@ -151,7 +175,8 @@ class AggregatorNode(Node):
                 "error": None,
             }
         )
-        return execution.update({}) | {"messages": [_message(answer, summary)], "status": "answered"}
+        asked = {id_: each for id_, each in execution.proposals.items() if each["layer"] == self.name}
+        return execution.update(asked) | {"messages": [_message(answer, summary)], "status": "answered"}
 
     def _cite(self, summary: dict[str, Any], text: str, sources: list[ShownSource]) -> None:
         """Note in the summary which passages an answer cites, and what it cites that is none."""
@@ -172,9 +197,10 @@ def _carried(
 ) -> Carried:
     """Return what the aggregator goes on with: what it saw, and what it may cite."""
     passages: list[Passage] = [*request.passages, *proposal.get("passages", [])]
-    return Carried(
+    carried = Carried(
         nonce=execution.nonce, references=list(request.references), passages=passages, sources=sources
     )
+    return Carried(**carried, changes=request.changes) if request.changes else carried
 
 
 def _continued(execution: Execution, turn: Carried) -> Execution:
@@ -200,11 +226,25 @@ async def _ask(caller: Caller, request: Request, failures: list[Proposal]) -> _A
     }
 
 
-def _summary(execution: Execution, records: list[Proposal], slot: str) -> dict[str, Any]:
-    statuses = Counter(record["status"] for record in execution.proposals.values())
+def _taken(decision: Decision) -> _Answer:
+    """Return a proposal that was chosen as the answer that it is."""
+    actual = decision.proposal["actual_model"]
+    return {
+        "proposal": decision.record,
+        "calls": {"tool_calls": [], "invalid_tool_calls": []},
+        "turns": {},
+        "failures": [],
+        "message_id": None,
+        "metadata": {"model_name": actual} if actual else {},
+    }
+
+
+def _summary(execution: Execution, records: list[Proposal], answered_by: str) -> dict[str, Any]:
+    proposals = filter(is_proposal, execution.proposals.values())
+    statuses = Counter(record["status"] for record in proposals)
     return {
         "name": execution.spec.name,
-        "answered_by": slot,
+        "answered_by": answered_by,
         # What is restored with the answer was noted as paid before, too.
         **totals([*(record for record in execution.paid if record not in records), *records]),
         "seconds": round(execution.budget.seconds, 4),
@@ -218,7 +258,7 @@ def _warnings(records: list[Proposal]) -> list[str]:
     found = []
     for record in records:
         failure = record["failure"]
-        if failure:
+        if failure and (record["attempts"] or record["status"] != "cut"):  # who was not asked is no warning
             found.append(f"{record['id']} {record['status']}: {failure['kind']}: {failure['message']}")
         found += [f"{record['id']}: {warning}" for warning in record["warnings"]]
     return found

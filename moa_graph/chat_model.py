@@ -128,9 +128,13 @@ class MoAChatModel(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what the aggregator can do; nothing is known of it before its key and package are there."""
-        return self._aggregator().profile
+        aggregator = self._aggregator()
+        return aggregator.profile if aggregator else None
 
-    def _aggregator(self) -> BaseChatModel:
+    def _aggregator(self) -> BaseChatModel | None:
+        """Return the model of the aggregator; None where a vote decides."""
+        if self.spec.aggregator.model is None:
+            return None
         model: Any = ModelPool(self.spec, self.models).single(self.spec.aggregator.model)
         while isinstance(model, RunnableBinding):
             model = model.bound
@@ -139,6 +143,8 @@ class MoAChatModel(BaseChatModel):
     def get_num_tokens(self, text: str) -> int:
         """Return the number of tokens as the aggregator counts them, or an estimate where it cannot count."""
         aggregator = self._aggregator()
+        if aggregator is None:
+            return estimate_tokens(text)
         counts = (type(aggregator).get_num_tokens, type(aggregator).get_token_ids)
         if counts == _UNCOUNTED and aggregator.custom_get_token_ids is None:
             return estimate_tokens(text)  # not by the GPT-2 tokenizer, which LangChain would download

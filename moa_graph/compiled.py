@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -47,12 +48,24 @@ def _with_members(graph: Graph, spec: MoASpec) -> Graph:
         onward = _take_edges_from(graph, layer.name)
         for member in spec.members(layer):
             _add_member(graph, spec, layer.name, member, onward)
-    onward = _take_edges_from(graph, "aggregator")
+    members = _final_members(spec)
+    onward = _take_edges_from(graph, "aggregator") if members else []
     previous: str | None = None
-    for member in spec.aggregators():
+    for member in members:
         id_ = _add_member(graph, spec, "aggregator", member, onward, after=previous)
         previous = id_
     return graph
+
+
+def _final_members(spec: MoASpec) -> list[Member]:
+    """Return who is asked for the answer, under the names of their calls; a vote asks nobody."""
+    match spec.aggregator.reduce:
+        case "vote":
+            return []
+        case "synthesize":
+            return spec.aggregators()
+        case _:
+            return [replace(member, id=f"@ranker:{member.id}") for member in spec.aggregators()]
 
 
 def _take_edges_from(graph: Graph, name: str) -> list[Edge]:

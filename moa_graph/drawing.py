@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 
 from moa_graph.errors import MoAError
 from moa_graph.spec.schema import LayerSpec, Member, MoASpec
+from moa_graph.spec.words import layer_words, reduce_words, stop_words
 
 __all__ = ["mermaid", "png", "svg"]
 
@@ -31,12 +32,23 @@ def _groups(spec: MoASpec) -> list[_Group]:
     def boxes(members: Sequence[Member]) -> list[_Box]:
         return [_Box(member.id, _kind(spec, member)) for member in members]
 
-    first, *fallbacks = boxes(spec.aggregators())
-    final = [first, *(_Box(f"fallback: {box.title}", box.model) for box in fallbacks)]
-    layers = [_Group(_layer_title(layer), boxes(spec.members(layer))) for layer in spec.layers]
+    layers = [
+        _Group(_layer_title(spec, number, layer), boxes(spec.members(layer)))
+        for number, layer in enumerate(spec.layers, 1)
+    ]
     sources = [_Box(name, spec.retrievers[name].retriever) for name in spec.retrieve]
     shared = [_Group("retrieve", sources)] if sources else []
-    return [*shared, *layers, _Group("aggregator", final)]
+    words = reduce_words(spec.aggregator)
+    final = _Group(_title("aggregator", words), _final_boxes(spec, boxes(spec.aggregators())))
+    return [*shared, *layers, final]
+
+
+def _final_boxes(spec: MoASpec, asked: Sequence[_Box]) -> list[_Box]:
+    """Return the aggregator and its fallbacks; a vote asks nobody."""
+    if spec.aggregator.reduce == "vote":
+        return [_Box("vote", "no model is asked")]
+    first, *fallbacks = asked
+    return [first, *(_Box(f"fallback: {box.title}", box.model) for box in fallbacks)]
 
 
 def _kind(spec: MoASpec, member: Member) -> str:
@@ -51,18 +63,40 @@ def _kind(spec: MoASpec, member: Member) -> str:
     return ", ".join(parts)
 
 
-def _layer_title(layer: LayerSpec) -> str:
-    return f"{layer.name} (quorum {layer.quorum})" if layer.quorum > 1 else layer.name
+def _layer_title(spec: MoASpec, number: int, layer: LayerSpec) -> str:
+    quorum = f"quorum {layer.quorum}" if layer.quorum > 1 else ""
+    stop = spec.stop
+    ends = stop is not None and stop.by == "agreement" and number >= stop.min_layers
+    return _title(
+        layer.name, quorum, f"until {stop.agree} agree" if stop and ends else "", layer_words(layer)
+    )
+
+
+def _title(name: str, *words: str) -> str:
+    said = "; ".join(filter(None, words))
+    return f"{name} ({said})" if said else name
+
+
+def _stops(spec: MoASpec) -> list[int]:
+    """Return the places among the groups after which the aggregator may come next, and layers be left out.
+
+    From the last layer it comes next in any case.
+    """
+    if spec.stop is None:
+        return []
+    before = 1 if spec.retrieve else 0
+    return [before + number - 1 for number in range(spec.stop.min_layers, len(spec.layers))]
 
 
 def mermaid(spec: MoASpec) -> str:
     """Return a Mermaid flowchart: a subgraph per layer with its proposers in it, the aggregator last.
 
-    Retrievers whose passages all see stand before the first layer.
+    Retrievers whose passages all see stand before the first layer. A dashed arrow leads to the aggregator
+    from each layer after which it may be enough.
     """
     lines = ["flowchart TD", "    question([question])"]
-    previous = "question"
-    for number, group in enumerate(_groups(spec), 1):
+    previous, groups = "question", _groups(spec)
+    for number, group in enumerate(groups, 1):
         name = f"layer{number}"
         lines.append(f'    subgraph {name}["{_mermaid_text(group.title)}"]')
         for place, box in enumerate(group.boxes, 1):
@@ -70,6 +104,9 @@ def mermaid(spec: MoASpec) -> str:
             lines.append(f'        {name}_{place}["{label}"]')
         lines += ["    end", f"    {previous} --> {name}"]
         previous = name
+    if spec.stop is not None:
+        label = _mermaid_text(f"stop: {stop_words(spec.stop)}")
+        lines += [f'    layer{place + 1} -. "{label}" .-> layer{len(groups)}' for place in _stops(spec)]
     return "\n".join([*lines, "    answer([answer])", f"    {previous} --> answer", ""])
 
 
@@ -83,6 +120,7 @@ def _mermaid_text(text: str) -> str:
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP, _PADDING = 204, 52, 14, 16
 _TITLE_HEIGHT, _ARROW, _PILL_WIDTH, _PILL_HEIGHT, _MARGIN = 26, 36, 116, 34, 24
+_DETOUR, _TITLE_CHARACTER = 40, 9
 _BOXES_PER_ROW = 6
 _CHARACTERS = 27
 """As many as fit into a box in the widest of the usual fonts."""
@@ -98,22 +136,33 @@ _STYLE = """\
     .title { text-anchor: start; font-size: 13px; font-weight: 600; fill: #4b5b78; }
     .name { font-size: 13px; font-weight: 600; }
     .model { font-size: 11px; fill: #5f6b80; }
-    .arrow { stroke: #7c8aa5; stroke-width: 1.6; fill: none; marker-end: url(#head); }"""
+    .arrow, .stop { stroke: #7c8aa5; stroke-width: 1.6; fill: none; marker-end: url(#head); }
+    .stop { stroke-dasharray: 5 4; }
+    .stop-text { font-size: 11px; fill: #5f6b80; }"""
 
 
 def svg(spec: MoASpec) -> str:
-    """Return a self-contained SVG: rows of boxes, a frame per layer, arrows from layer to layer."""
-    groups = _groups(spec)
+    """Return a self-contained SVG: rows of boxes, a frame per layer, arrows from layer to layer.
+
+    Beside them a dashed arrow leads to the aggregator from each layer after which it may be enough.
+    """
+    groups, stops = _groups(spec), _stops(spec)
     width = max(_frame(group).width for group in groups) + 2 * _MARGIN
     middle, top = width / 2, float(_MARGIN)
     parts = list(_pill("question", middle, top))
     top += _PILL_HEIGHT
+    tops = []
     for group in groups:
         parts.append(_arrow(middle, top))
         top += _ARROW
+        tops.append(top)
         parts += _drawn(group, middle, top, final=group is groups[-1])
         top += _frame(group).height
     parts += [_arrow(middle, top), *_pill("answer", middle, top + _ARROW)]
+    if spec.stop is not None and stops:
+        ends = [(middle + _frame(group).width / 2, y) for group, y in zip(groups, tops, strict=True)]
+        parts += _detour([ends[place] for place in stops], ends[-1], width, f"stop: {stop_words(spec.stop)}")
+        width += _DETOUR
     height = top + _ARROW + _PILL_HEIGHT + _MARGIN
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
@@ -152,7 +201,7 @@ class _Frame:
 def _frame(group: _Group) -> _Frame:
     columns = min(len(group.boxes), _BOXES_PER_ROW)
     rows = -(-len(group.boxes) // _BOXES_PER_ROW)
-    inner_width = columns * (_BOX_WIDTH + _GAP) - _GAP
+    inner_width = max(columns * (_BOX_WIDTH + _GAP) - _GAP, len(_clip_title(group)) * _TITLE_CHARACTER)
     inner_height = rows * (_BOX_HEIGHT + _GAP) - _GAP
     return _Frame(columns, inner_width + 2 * _PADDING, _TITLE_HEIGHT + inner_height + _PADDING)
 
@@ -162,7 +211,7 @@ def _drawn(group: _Group, middle: float, top: float, *, final: bool) -> Iterator
     left = middle - frame.width / 2
     size = f'width="{frame.width}" height="{frame.height}"'
     yield f'<rect class="group" x="{left:g}" y="{top:g}" {size} rx="12"/>'
-    yield f'<text class="title" x="{left + _PADDING:g}" y="{top + 18:g}">{_xml(group.title)}</text>'
+    yield f'<text class="title" x="{left + _PADDING:g}" y="{top + 18:g}">{_xml(_clip_title(group))}</text>'
     for start in range(0, len(group.boxes), _BOXES_PER_ROW):
         row = group.boxes[start : start + _BOXES_PER_ROW]
         row_width = len(row) * (_BOX_WIDTH + _GAP) - _GAP
@@ -194,6 +243,26 @@ def _pill(text: str, middle: float, top: float) -> Iterator[str]:
 
 def _arrow(middle: float, top: float) -> str:
     return f'<path class="arrow" d="M{middle:g} {top + 3:g} V{top + _ARROW - 3:g}"/>'
+
+
+def _detour(
+    starts: Sequence[tuple[float, float]], end: tuple[float, float], x: float, label: str
+) -> Iterator[str]:
+    """Yield dashed lines along the right side from the frames that begin at `starts` to the one at `end`."""
+    down = _TITLE_HEIGHT + _BOX_HEIGHT / 2
+    first, *others = starts
+    line = f"M{first[0] + 3:g} {first[1] + down:g} H{x:g} V{end[1] + down:g} H{end[0] + 3:g}"
+    yield f'<path class="stop" d="{line}"/>'
+    for right, top in others:  # joins the first line
+        yield f'<path class="stop" d="M{right + 3:g} {top + down:g} H{x:g}" style="marker-end: none"/>'
+    y = (starts[0][1] + end[1]) / 2 + down
+    turned = f'transform="rotate(90 {x + 8:g} {y:g})"'
+    text = _xml(_clip(label, -8))
+    yield f'<text class="stop-text" x="{x + 8:g}" y="{y:g}" {turned}>{text}</text>'
+
+
+def _clip_title(group: _Group) -> str:
+    return _clip(group.title, -60)
 
 
 def _clip(text: str, less: int = 0) -> str:

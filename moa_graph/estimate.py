@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from moa_graph.planning import CHARACTERS_PER_TOKEN, longest_text, steps
 from moa_graph.spec.schema import Member, MoASpec, PriceSpec
 from moa_graph.spec.slots import FREE_PROVIDERS
 
@@ -13,9 +14,6 @@ __all__ = ["QUESTION_TOKENS", "Estimate", "estimate"]
 
 QUESTION_TOKENS = 1000
 """The length of the question, with its documents, that the bound is given for."""
-_PROTOCOL_TOKENS = 150
-"""The instruction of the Aggregate-and-Synthesize prompt has some 600 characters."""
-_CHARACTERS_PER_TOKEN = 4
 _FREE = PriceSpec(input=0.0, output=0.0)
 
 _Prices = Callable[[str], PriceSpec | None]
@@ -42,24 +40,23 @@ def estimate(
     price: _Prices,
     paid: Collection[str] = (),
     question_tokens: int = QUESTION_TOKENS,
+    ended: Collection[str] = (),
 ) -> Estimate:
     """Return the bounds for a question of so many tokens; `price` gives a slot's price.
 
-    `paid` are the ids ("layer/proposer") of the calls that need not be made any more.
+    `paid` are the ids ("layer/proposer") of the calls that need not be made any more, `ended` the steps of
+    which none need be. A spec that may stop early is bounded as if it did not.
     """
-    layers = [spec.members(layer) for layer in spec.layers]
-    first, *fallbacks = spec.aggregators()
-    due = [
-        [member for member in layer if f"{spec.layers[index].name}/{member.id}" not in paid]
-        for index, layer in enumerate(layers)
-    ]
     given = question_tokens + _passages(spec, spec.retrieve)
     bounds = [
-        _bound(spec, member, price, None if references is None else given + references)
-        for members, references in zip([*due, [first]], _references(layers, spec), strict=True)
-        for member in members
+        _bound(spec, call.member, price, None if call.references is None else given + call.references)
+        for step in steps(spec)
+        if step.name not in ended
+        for call in step.calls
+        if call.id not in paid
     ]
     calls = sum(bound.calls for bound in bounds)
+    fallbacks = [member for step in steps(spec) if step.name not in ended for member in step.fallbacks]
     most = sum(bound.max_calls for bound in bounds) + sum(member.attempts for member in fallbacks)
     if spec.limits.max_calls is not None:
         most = min(most, spec.limits.max_calls)
@@ -76,29 +73,7 @@ def estimate(
 
 def _passages(spec: MoASpec, names: Sequence[str]) -> int:
     """Return the tokens of all passages that retrievers may give, at the usual length of a token."""
-    return sum(-(-spec.retrievers[name].max_chars // _CHARACTERS_PER_TOKEN) for name in names)
-
-
-def _references(layers: list[list[Member]], spec: MoASpec) -> Iterator[int | None]:
-    """Yield for each step the tokens of references that its prompts may hold; None means unknown."""
-    references: int | None = 0
-    for members in layers:
-        yield references
-        lengths = [_max_tokens(member, spec) for member in members]
-        known = [length for length in lengths if length is not None]
-        references = sum(known) + _PROTOCOL_TOKENS if len(known) == len(lengths) else None
-    yield references
-
-
-def _max_tokens(member: Member, spec: MoASpec) -> int | None:
-    """Return the longest text that a member may give; None means unknown."""
-    if member.model is not None:
-        return member.max_tokens or spec.models[member.model].max_tokens
-    if member.spec is None:
-        return None
-    lengths = [_max_tokens(writer, member.spec) for writer in member.spec.aggregators()]
-    known = [length for length in lengths if length is not None]
-    return max(known) if len(known) == len(lengths) else None
+    return sum(-(-spec.retrievers[name].max_chars // CHARACTERS_PER_TOKEN) for name in names)
 
 
 def _bound(spec: MoASpec, member: Member, price: _Prices, prompt: int | None) -> Estimate:
@@ -110,7 +85,7 @@ def _bound(spec: MoASpec, member: Member, price: _Prices, prompt: int | None) ->
     if member.model is None:
         name, its_price, output = f"runnable {member.runnable}", member.price, None
     else:
-        name, its_price, output = f"models.{member.model}", price(member.model), _max_tokens(member, spec)
+        name, its_price, output = f"models.{member.model}", price(member.model), longest_text(member, spec)
     steps = member.max_steps if member.tools else 1
     most = steps * member.attempts
     if its_price is None:

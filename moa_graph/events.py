@@ -22,14 +22,17 @@ __all__ = [
     "Emit",
     "Event",
     "LayerJoined",
+    "LayerSelected",
     "LayerStarted",
+    "LayersStopped",
     "RetrievalFailed",
     "RetrievalFinished",
+    "Role",
     "RunFinished",
     "RunStarted",
 ]
 
-Role = Literal["proposer", "aggregator"]
+Role = Literal["proposer", "aggregator", "ranker", "judge", "summarizer", "comparer", "synthesizer"]
 
 
 class RunStarted(TypedDict):
@@ -129,6 +132,24 @@ class CallFailed(TypedDict):
     proposal: Proposal
 
 
+class LayerSelected(TypedDict):
+    """A layer's `select` chose: the ids that go on, and those that do not with the reason for each."""
+
+    type: Literal["layer.selected"]
+    layer: str
+    by: str
+    kept: list[str]
+    left_out: dict[str, str]
+
+
+class LayersStopped(TypedDict):
+    """The layers after this one are not needed; the aggregator comes next."""
+
+    type: Literal["layers.stopped"]
+    layer: str
+    reason: str
+
+
 class LayerJoined(TypedDict):
     """A layer ended: how many proposals are ok, failed, cut."""
 
@@ -164,6 +185,8 @@ Event = (
     | CallFinished
     | CallFailed
     | LayerJoined
+    | LayerSelected
+    | LayersStopped
     | RunFinished
 )
 Emit = Callable[[Event], None]

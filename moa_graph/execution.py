@@ -28,18 +28,23 @@ from moa_graph.prompts import new_nonce
 from moa_graph.proposers import Request
 from moa_graph.proposers.around import check_depth, paying
 from moa_graph.resources import Resources
+from moa_graph.selecting.visibility import Offer, changes_in
 from moa_graph.spec.schema import LayerSpec, MoASpec
-from moa_graph.state import MoAState, Proposal, Reference, references_from
+from moa_graph.state import MoAState, Proposal, Reference, Stopped
 from moa_graph.terms import Terms, given_terms
 from moa_graph.usage import Usage, add_usage, total_cost
 
-__all__ = ["Execution", "enter", "totals"]
+__all__ = ["LEFT", "Execution", "enter", "totals"]
+
+LEFT = "because its step ended"
+"""Why calls are cut that outlive the step that they belong to."""
 
 _HINTS: dict[type[RunError], str] = {
     QuorumNotMet: "Mend what failed, or lower the layer's quorum, and run again.",
     AggregatorFailed: "Mend the aggregator or give it fallbacks, and run again.",
     DeadlineExceeded: "Raise limits.deadline, or give slow layers a quorum and a grace.",
     RetrievalFailed: "Mend the retriever, or let the run do without it (`on_error: continue`).",
+    RunError: "Mend what failed, or let the layer do without it (`on_error`).",
     BudgetExceeded: "Raise limits.max_calls or limits.max_cost, or make the mixture smaller.",
 }
 
@@ -70,13 +75,36 @@ class Execution:
         """Return the passages that everybody sees; those of the turn before are nobody's."""
         return [] if self.first else self.state.get("passages") or []
 
-    def references(self, previous: LayerSpec | None) -> list[Reference]:
-        """Return what the layer before has to offer: its ok proposals in spec order, added ones last."""
-        if previous is None:
-            return []
-        return references_from(
-            proposal for proposal in self.proposals.values() if proposal["layer"] == previous.name
-        )
+    @property
+    def question(self) -> str:
+        """Return the text of the message that is being answered."""
+        return str(self.state["messages"][-1].text)
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Return after which layer of this turn it was enough, and why; None where all layers run."""
+        stopped = self.state.get("moa_stopped")
+        return stopped if stopped and stopped["message"] == self.state["messages"][-1].id else None
+
+    def before(self, layer: LayerSpec | None) -> list[LayerSpec]:
+        """Return the layers that ran before one; before the aggregator (None) those up to the stop."""
+        last = self.stopped["layer"] if self.stopped else None
+        ran = []
+        for each in self.spec.layers:
+            if layer is not None and each.name == layer.name:
+                break
+            ran.append(each)
+            if each.name == last:
+                break
+        return ran
+
+    def offer(self, ran: Sequence[LayerSpec]) -> Offer:
+        """Return what there is to see of layers that ran."""
+        return Offer([layer.name for layer in ran], list(self.proposals.values()))
+
+    def changes(self, ran: Sequence[LayerSpec]) -> str | None:
+        """Return what the last of the layers changed, where somebody wrote that down."""
+        return changes_in(self.proposals, ran[-1].name if ran else None)
 
     @property
     def kept(self) -> dict[str, Proposal]:
@@ -89,14 +117,17 @@ class Execution:
         return {id_: record for id_, record in self.kept.items() if record["layer"] == layer.name}
 
     def request(
-        self, references: Sequence[Reference], previous: LayerSpec | None, seconds: float | None = None
+        self, references: Sequence[Reference], ran: Sequence[LayerSpec] = (), seconds: float | None = None
     ) -> Request:
-        """Return what the calls of one node share; they end after `seconds` or at the run's deadline."""
+        """Return what calls of one node share; they end after `seconds` or at the run's deadline.
+
+        `ran` are the layers that the references come from.
+        """
         deadline = self.budget.deadline
         return Request(
             messages=self.state["messages"],
             references=references,
-            minimum=previous.quorum if previous else 0,
+            minimum=ran[-1].quorum if ran else 0,
             nonce=self.nonce,
             budget=self.budget,
             emit=self.emit,
@@ -105,6 +136,7 @@ class Execution:
             passages=self.passages,
             acting=self.terms.get("acting") or {},
             relay=self.terms.get("relay"),
+            changes=self.changes(ran),
         )
 
     def update(self, records: dict[str, Proposal]) -> dict[str, Any]:
@@ -112,7 +144,13 @@ class Execution:
         update: dict[str, Any] = {"status": "running"}
         # Not LangGraph's Overwrite: it would copy the layer into the checkpoint, and every later turn anew.
         before = (self.state.get("proposals") or {}) if self.first else {}
-        if changes := {**dict.fromkeys(before), **records}:
+        # What a record lacks is not to be taken from the one of the same name in the turn before.
+        unsaid: dict[str, Any] = {"left_out": "", "passages": [], "nonce": self.nonce}
+        fresh = {
+            id_: {key: value for key, value in unsaid.items() if key in before.get(id_, {})} | record
+            for id_, record in records.items()
+        }
+        if changes := {**dict.fromkeys(before), **fresh}:
             update["proposals"] = changes
         if self.state.get("budget") is None:
             update["budget"] = self.budget
@@ -195,12 +233,8 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
     budget: Budget | None = state.get("budget")
     if budget is None:
         await resources.ready()  # importing a provider takes a second
-        slot = spec.aggregator.model
-        if (terms.get("acting") or {}).get("tools") and resources.models.lacks_tools(slot):
-            raise ModelNotReady(
-                f"models.{slot} ({resources.models.requested(slot)}), the aggregator, cannot call tools",
-                hint="Choose an aggregator that can. Nothing was called.",
-            )
+        if (terms.get("acting") or {}).get("tools"):
+            _check_acting(resources)
         paid = [*proposals.values(), *(terms.get("paid") or [])]
         payer = paying()
         budget = Budget(spec.limits, paid, payer.account if payer else None)
@@ -212,8 +246,23 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
                 "name": spec.name,
                 "resumed": not first,
                 "layers": {layer.name: [id_ for id_, _ in layer.ids()] for layer in spec.layers},
-                "aggregator": spec.aggregator.model,
+                "aggregator": spec.aggregator.model or spec.aggregator.reduce,
             }
         )
     nonce = new_nonce() if first else state.get("nonce") or new_nonce()
     return Execution(spec, state, proposals, nonce, budget, emit, first, terms)
+
+
+def _check_acting(resources: Resources) -> None:
+    """Raise ModelNotReady where the aggregator cannot call tools."""
+    aggregator, hint = resources.spec.aggregator, "Choose an aggregator that can. Nothing was called."
+    if aggregator.reduce != "synthesize" or aggregator.model is None:
+        raise ModelNotReady(
+            f"the aggregator takes a proposal as it is (reduce: {aggregator.reduce}), and cannot call tools",
+            hint=hint,
+        )
+    if resources.models.lacks_tools(aggregator.model):
+        requested = resources.models.requested(aggregator.model)
+        raise ModelNotReady(
+            f"models.{aggregator.model} ({requested}), the aggregator, cannot call tools", hint=hint
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
@@ -46,7 +47,10 @@ class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
         """
         kwargs.setdefault("name", self.spec.name)
         width = max((layer.width for layer in self.spec.layers), default=1)
-        tasks = max(width, len(self.spec.retrieve))
+        compared = [
+            layer.width for layer in self.spec.layers if layer.select and layer.select.by == "pairwise"
+        ]
+        tasks = max([width, len(self.spec.retrieve), *(count * (count - 1) for count in compared)])
         compiled = CompiledMoA(spec=self.spec, **vars(super().compile(*args, **kwargs)))
         return compiled.with_config(
             max_concurrency=tasks + _THREAD_HEADROOM, metadata=_trace_metadata(self.spec, width)
@@ -82,18 +86,20 @@ def build_graph(
     retrievers: Mapping[str, BaseRetriever] | None = None,
     tools: Mapping[str, BaseTool] | None = None,
     runnables: Mapping[str, Runnable[Any, Any]] | None = None,
+    embeddings: Mapping[str, Embeddings] | None = None,
 ) -> MoAGraph:
     """Build the graph of a spec, uncompiled; compile it with a checkpointer to keep threads.
 
     `spec` is what `load_spec` returns, or takes. The mappings hold objects of the host program, to which a
     spec refers by name. `models`: one registered under a slot's name takes that slot's place, and slots
     `host:NAME` refer to the others. `retrievers`: likewise. `tools` are for proposers that are agents,
-    `runnables` (agents and compiled graphs among them) are proposers themselves.
+    `runnables` (agents and compiled graphs among them) are proposers themselves, `embeddings` tell how alike
+    proposals are.
 
     Raises MoAError for an object of the wrong kind. What a spec names is made and looked up when a run
     starts; ModelNotReady is raised then, before any call, if something is missing.
     """
-    registered = Registered(models or {}, retrievers or {}, tools or {}, runnables or {})
+    registered = Registered(models or {}, retrievers or {}, tools or {}, runnables or {}, embeddings or {})
     return _build(Resources(load_spec(spec), registered))
 
 
@@ -113,10 +119,24 @@ def _build(resources: Resources) -> MoAGraph:
     ]
     for name, node in zip(names, nodes, strict=True):
         graph.add_node(name, node)
+    layers = {layer.name for layer in spec.layers[:-1]}
     for name, following in zip(names, [*names[1:], END], strict=True):
-        graph.add_edge(name, following)
+        if spec.stop is not None and name in layers:
+            graph.add_conditional_edges(name, _onward(following), [following, "aggregator"])
+        else:
+            graph.add_edge(name, following)
     _add_entry(graph, spec, names[0])
     return graph
+
+
+def _onward(following: str) -> Callable[[MoAState], str]:
+    """Return what leads to the layer that follows, or past all others when it is enough."""
+
+    def onward(state: MoAState) -> str:
+        stopped = state.get("moa_stopped")
+        return "aggregator" if stopped and stopped["message"] == state["messages"][-1].id else following
+
+    return onward
 
 
 def _nested(resources: Resources) -> CompiledMoA:

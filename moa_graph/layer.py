@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from moa_graph.calls import collect, report
 from moa_graph.errors import QuorumNotMet
-from moa_graph.execution import Execution, enter
+from moa_graph.execution import LEFT, Execution, enter
 from moa_graph.node import Dispatch, Node
-from moa_graph.proposers import NoProposal, Proposer, Request
+from moa_graph.proposers import Proposer, Request
 from moa_graph.resources import Resources
-from moa_graph.spec.schema import LayerSpec
-from moa_graph.state import MoAState, Proposal, references_from
+from moa_graph.seeing import Sight
+from moa_graph.settling import Settling
+from moa_graph.state import MoAState, Proposal, is_proposal
 
 __all__ = ["LayerNode"]
+
+_STRAGGLER = "as a straggler once the quorum was there"
 
 
 class LayerNode(Node):
@@ -31,76 +36,43 @@ class LayerNode(Node):
         spec = resources.spec
         self.resources = resources
         self.layer = spec.layers[index]
-        self.previous: LayerSpec | None = spec.layers[index - 1] if index else None
-        self.begins = self.previous is None and not spec.retrieve
+        self.begins = index == 0 and not spec.retrieve
         self.proposers = proposers
+        self.settling = Settling(resources, index)
         self.name = self.layer.name
 
     async def run(self, state: MoAState, dispatch: Dispatch[Proposal]) -> dict[str, Any]:
         """Return the layer's proposals as an update of the state."""
         execution = await enter(self.resources, state, first=self.begins)
-        references = execution.references(self.previous)
-        if self.previous is not None and not references:
-            raise execution.failed(
-                QuorumNotMet, f"layer {self.name}: layer {self.previous.name} left no proposal", []
-            )
+        ran = execution.before(self.layer)
+        sight = Sight(self.resources, self.layer.name, self.layer.references, execution, ran)
+        if sight.missing:
+            message = f"layer {self.name}: layer {ran[-1].name} left no proposal"
+            raise execution.failed(QuorumNotMet, message, [])
+        aides = await sight.sum_up([proposer.id for proposer in self.proposers], dispatch)
+        request = execution.request((), ran, self.layer.deadline)
+        requests = {
+            proposer.id: replace(request, references=sight.of(proposer.id)) for proposer in self.proposers
+        }
         execution.emit(
             {
                 "type": "layer.started",
                 "layer": self.layer.name,
-                "proposers": [proposer.id for proposer in self.proposers],
-                "references": len(references),
+                "proposers": list(requests),
+                "references": max(len(each.references) for each in requests.values()),
             }
         )
-        request = execution.request(references, self.previous, self.layer.deadline)
         began = time.monotonic()
-        records = await self._join(request, dispatch, execution.kept_in(self.layer))
+        records = await _Join(self, requests, dispatch).run(execution.kept_in(self.layer))
         self._report(execution, records, time.monotonic() - began)
-        ok = len(references_from(records.values()))
-        if ok < self.layer.quorum:
+        ok = sum(record["status"] == "ok" for record in records.values())
+        if ok < self.layer.quorum and self.settling.agreed(list(records.values())) is None:
             message = f"layer {self.name}: {ok} of {len(records)} proposals, quorum {self.layer.quorum}"
-            raise execution.failed(QuorumNotMet, message, list(records.values()))
-        return execution.update(records)
-
-    async def _join(
-        self, request: Request, dispatch: Dispatch[Proposal], kept: dict[str, Proposal]
-    ) -> dict[str, Proposal]:
-        """Wait for the proposers; once the quorum is there and the grace is over, cut the rest."""
-        records = dict(kept)  # of this layer, maybe with some that were added by hand
-        for record in records.values():
-            _report_call(record, request)
-        futures = {
-            dispatch(proposer.id, partial(proposer.propose, request)): proposer.id
-            for proposer in self.proposers
-            if proposer.id not in records
-        }
-        raised: list[BaseException] = []
-        pending = set(futures)
-        patience_ends: float | None = None
-        try:
-            while pending:
-                ok = sum(record["status"] == "ok" for record in records.values())
-                if patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
-                    patience_ends = time.monotonic() + self.layer.grace
-                timeout = None
-                if patience_ends is not None and not request.stop.done():
-                    timeout = max(0.0, patience_ends - time.monotonic())
-                done, pending = await asyncio.wait(
-                    pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-                )
-                for future in done:
-                    error = future.exception()
-                    if error is not None and not isinstance(error, NoProposal):
-                        raised.append(error)  # an interrupt: its siblings may finish
-                    else:
-                        records[futures[future]] = _collect(future, error, request)
-                if patience_ends is not None and time.monotonic() >= patience_ends:
-                    request.end_all()
-        finally:
-            request.end_all()  # when this wait is cancelled, LangGraph's threads do not hear of it
-        if raised:
-            raise raised[0]
-        return {proposer.id: records[proposer.id] for proposer in self.proposers} | records
+            raise execution.failed(QuorumNotMet, message, [*aides.values(), *records.values()])
+        records, stopped = await self.settling.settle(execution, {**aides, **records}, dispatch)
+        update = execution.update(records)
+        # Also None: the same message may have been answered before, and now be answered anew.
+        return update | {"moa_stopped": stopped} if self.settling.spec.stop else update
 
     def _report(self, execution: Execution, records: dict[str, Proposal], seconds: float) -> None:
         statuses = Counter(record["status"] for record in records.values())
@@ -116,18 +88,76 @@ class LayerNode(Node):
         )
 
 
-def _collect(future: asyncio.Future[Proposal], none: NoProposal | None, request: Request) -> Proposal:
-    """Return the record of a call that has ended, and report it."""
-    proposal = none.proposal if none else future.result()
-    _report_call(proposal, request, failed=none is not None)
-    return proposal
+class _Join:
+    """Wait for the proposers of one layer; once enough is there, cut or leave out the rest."""
 
+    def __init__(self, node: LayerNode, requests: dict[str, Request], dispatch: Dispatch[Proposal]) -> None:
+        self.layer = node.layer
+        self.settling = node.settling
+        self.proposers = node.proposers
+        self.requests = requests
+        self.dispatch = dispatch
+        self.request = next(iter(requests.values()))
+        self.records: dict[str, Proposal] = {}
+        self.futures: dict[asyncio.Future[Proposal], str] = {}
+        self.pending: set[asyncio.Future[Proposal]] = set()
+        self.waiting: deque[Proposer] = deque()
+        self.patience_ends: float | None = None
 
-def _report_call(proposal: Proposal, request: Request, *, failed: bool = False) -> None:
-    id_ = proposal["id"]
-    if id_ not in request.budget.ran:
-        request.budget.book(proposal)
-    if failed:
-        request.emit({"type": "call.failed", "id": id_, "role": "proposer", "proposal": proposal})
-    else:
-        request.emit({"type": "call.finished", "id": id_, "role": "proposer", "proposal": proposal})
+    async def run(self, kept: dict[str, Proposal]) -> dict[str, Proposal]:
+        """Return a record for each proposer, in spec order; `kept` are there already."""
+        # Of this layer, maybe with some that were added by hand; who was asked about them is asked later.
+        self.records = {id_: record for id_, record in kept.items() if is_proposal(record)}
+        for record in self.records.values():
+            report(record, self.request)
+        self.waiting = deque(each for each in self.proposers if each.id not in self.records)
+        raised: list[Exception] = []
+        try:
+            self._look(enough=None)
+            while self.pending:
+                done, self.pending = await asyncio.wait(
+                    self.pending, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED
+                )
+                for future in done:
+                    try:
+                        self.records[self.futures[future]] = collect(future, self.request)
+                    except Exception as error:  # noqa: BLE001 - an interrupt: its siblings may finish
+                        raised.append(error)
+                self._look(enough=_STRAGGLER if self._is_over() else None)
+        finally:
+            # When this wait is cancelled, LangGraph's threads do not hear of it.
+            self.request.end_all(LEFT)
+        if raised:
+            raise raised[0]
+        return {proposer.id: self.records[proposer.id] for proposer in self.proposers} | self.records
+
+    def _look(self, enough: str | None) -> None:
+        """Ask those who are next, or nobody else where it is enough."""
+        answer = self.settling.agreed(list(self.records.values())) if enough is None else None
+        if answer is not None:
+            enough = "as enough proposals agree"
+        if enough is not None:
+            self.request.end_all(enough)
+        if self.request.stop.done():
+            while self.waiting:
+                proposer = self.waiting.popleft()
+                self.records[proposer.id] = proposer.unasked(self.request, self.request.stop.result())
+        most = self.layer.concurrency or len(self.proposers)
+        while self.waiting and len(self.pending) < most:
+            proposer = self.waiting.popleft()
+            work = partial(proposer.propose, self.requests[proposer.id])
+            future = self.dispatch(proposer.id, work)
+            self.futures[future] = proposer.id
+            self.pending.add(future)
+        ok = sum(record["status"] == "ok" for record in self.records.values())
+        if self.patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
+            self.patience_ends = time.monotonic() + self.layer.grace
+
+    def _patience(self) -> float | None:
+        """Return the seconds until stragglers are cut; None: wait for all."""
+        if self.patience_ends is None or self.request.stop.done():
+            return None
+        return max(0.0, self.patience_ends - time.monotonic())
+
+    def _is_over(self) -> bool:
+        return self.patience_ends is not None and time.monotonic() >= self.patience_ends

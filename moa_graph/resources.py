@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
@@ -27,6 +28,7 @@ class Others(TypedDict, total=False):
     retrievers: Mapping[str, BaseRetriever]
     tools: Mapping[str, BaseTool]
     runnables: Mapping[str, Runnable[Any, Any]]
+    embeddings: Mapping[str, Embeddings]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Registered:
     retrievers: Mapping[str, BaseRetriever] = field(default_factory=dict)
     tools: Mapping[str, BaseTool] = field(default_factory=dict)
     runnables: Mapping[str, Runnable[Any, Any]] = field(default_factory=dict)
+    embeddings: Mapping[str, Embeddings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be used as what it is registered as, before anything is asked."""
@@ -57,6 +60,7 @@ _WANTED: dict[str, tuple[type, str]] = {
         "Register a tool; the decorator @tool makes one of a function.",
     ),
     "runnables": (Runnable, "Register a Runnable; RunnableLambda makes one of a function."),
+    "embeddings": (Embeddings, "Register embeddings; init_embeddings makes some from a name."),
 }
 
 
@@ -96,6 +100,9 @@ class Resources(Readiness):
                 if member.tools and member.model is not None and self.models.lacks_tools(member.model):
                     requested = self.spec.requested(member)
                     yield f"{where}: {requested} cannot call tools; choose a model that can."
+            wanted = layer.select.embeddings if layer.select else None
+            if wanted is not None and wanted not in self.registered.embeddings:
+                yield _unregistered(layer.name, "embeddings", wanted)
         for where, inner in self.nested.items():
             yield from (f"{where}: {problem}" for problem in inner.problems())
 
@@ -111,7 +118,8 @@ def _inside(spec: MoASpec) -> Iterator[tuple[str, MoASpec]]:
 
 
 def _unregistered(where: str, kind: str, name: str) -> str:
+    mapping = kind if kind.endswith("s") else f"{kind}s"
     return (
         f"{where}: no {kind} is registered under the name {name!r}; "
-        f"register one with build_graph(spec, {kind}s={{{name!r}: …}})."
+        f"register one with build_graph(spec, {mapping}={{{name!r}: …}})."
     )

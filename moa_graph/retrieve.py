@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.runnables.config import ensure_config, merge_configs
 
 from moa_graph.errors import RetrievalFailed
-from moa_graph.execution import enter
+from moa_graph.execution import LEFT, enter
 from moa_graph.node import Dispatch, Node
 from moa_graph.passages import Passage
 from moa_graph.proposers import Request
@@ -42,13 +42,13 @@ class RetrieveNode(Node):
     async def run(self, state: Any, dispatch: Dispatch[list[Passage]]) -> dict[str, Any]:
         """Return the passages, in the order of the spec, as an update of the state."""
         execution = await enter(self.resources, state, first=True)
-        request = execution.request([], None)
+        request = execution.request([])
         names = execution.spec.retrieve
         futures = [dispatch(f"{RETRIEVE}/{name}", partial(self._ask, name, request)) for name in names]
         try:
             await asyncio.wait(futures)
         finally:
-            request.end_all()  # when this wait is cancelled, LangGraph's threads do not hear of it
+            request.end_all(LEFT)  # when this wait is cancelled, LangGraph's threads do not hear of it
         outcomes = [future.exception() or future.result() for future in futures]
         found = sort_out(execution.spec, names, outcomes)
         if found.failures:

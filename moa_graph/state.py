@@ -15,6 +15,7 @@ from moa_graph.passages import Passage
 from moa_graph.usage import Usage
 
 __all__ = [
+    "AideRole",
     "Failure",
     "FailureKind",
     "Kept",
@@ -24,6 +25,9 @@ __all__ = [
     "Proposal",
     "Reference",
     "Status",
+    "Stopped",
+    "is_proposal",
+    "is_shown",
     "merge_proposals",
     "references_from",
 ]
@@ -50,6 +54,10 @@ FailureKind = Literal[
     "error",
 ]
 
+AideRole = Literal["ranker", "judge", "summarizer", "comparer", "synthesizer"]
+"""What is asked about proposals: which are best, whether they are enough, what they say in short, what they
+changed; and the aggregator on its way from window to window."""
+
 Status = Literal["running", "answered", "failed"]
 """A graph writes the first two; a run that fails raises, and a thread notes that in its record."""
 
@@ -71,7 +79,9 @@ class Proposal(TypedDict):
     because it was paid for, never shown to another model. `attempts` counts requests sent, `cost` is
     USD (None: unknown), `seconds` include waiting between attempts. `references` are the ids of the proposals
     that its prompt held, in order; `passages` are those that this call alone had retrieved, and `nonce` the
-    mark that its prompt bore then.
+    mark that its prompt bore then. `role` is there where the text is no proposal but says something about
+    proposals. `left_out` says why the layer's `select` shows a proposal to nobody; it is "" or missing
+    for the others.
     """
 
     id: str
@@ -93,13 +103,16 @@ class Proposal(TypedDict):
     references: list[str]
     passages: NotRequired[list[Passage]]
     nonce: NotRequired[str]
+    role: NotRequired[AideRole]
+    left_out: NotRequired[str]
 
 
 class Reference(TypedDict):
-    """Hold an earlier proposal as it enters a prompt."""
+    """Hold an earlier proposal as it enters a prompt; `name` is there where the prompt says who wrote it."""
 
     id: str
     text: str
+    name: NotRequired[str]
 
 
 def merge_proposals(
@@ -119,13 +132,19 @@ def merge_proposals(
     return merged
 
 
+def is_proposal(record: Proposal) -> bool:
+    """Tell whether a record is that of a proposer, not of somebody who was asked about proposals."""
+    return "role" not in record
+
+
+def is_shown(record: Proposal) -> bool:
+    """Tell whether later prompts may show a record: a proposal that is ok and was not left out."""
+    return is_proposal(record) and record["status"] == "ok" and not record.get("left_out")
+
+
 def references_from(proposals: Iterable[Proposal]) -> list[Reference]:
-    """Return what a later prompt may see: the texts of the proposals that are ok, in order."""
-    return [
-        {"id": proposal["id"], "text": proposal["text"]}
-        for proposal in proposals
-        if proposal["status"] == "ok"
-    ]
+    """Return what a later prompt may see: the texts of the proposals that are shown, in order."""
+    return [{"id": record["id"], "text": record["text"]} for record in proposals if is_shown(record)]
 
 
 def _add_messages(old: list[AnyMessage], writes: Sequence[Any]) -> list[AnyMessage]:
@@ -163,6 +182,14 @@ class Kept(TypedDict):
     proposals: dict[str, Proposal]
 
 
+class Stopped(TypedDict):
+    """Say after which layer, and why, those that were left were not needed; it holds for `message` only."""
+
+    message: str
+    layer: str
+    reason: str
+
+
 class MoAInput(TypedDict):
     """What a run starts from: the conversation, ending with the question; a fork also brings `moa_kept`."""
 
@@ -195,4 +222,5 @@ class MoAState(MoAOutput):
     passages: NotRequired[list[Passage]]
     moa_warnings: NotRequired[list[str]]
     moa_kept: NotRequired[Kept | None]
+    moa_stopped: NotRequired[Stopped | None]
     budget: NotRequired[Annotated[Any, UntrackedValue]]

@@ -14,6 +14,7 @@ from moa_graph.estimate import QUESTION_TOKENS, Estimate, estimate
 from moa_graph.resources import Registered, Resources
 from moa_graph.spec.loading import load_spec
 from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.words import special
 
 __all__ = ["Finding", "examine", "report"]
 
@@ -27,6 +28,7 @@ class Finding:
     name: str = ""
     depth: int = 0
     widths: tuple[int, ...] = ()
+    special: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     estimate: Estimate | None = None
 
@@ -43,6 +45,7 @@ def examine(file: str) -> Finding:
         name=spec.name,
         depth=spec.depth,
         widths=_widths(spec),
+        special=tuple(special(spec)),
         problems=tuple(resources.problems()),
         estimate=estimate(spec, resources.models.price),
     )
@@ -69,6 +72,7 @@ def _lines(finding: Finding) -> list[str]:
     return [
         f"{finding.file}: ok: {finding.name}",
         f"  depth {finding.depth} × width {_shape(finding.widths)}",
+        *(f"  {line}" for line in finding.special),
         f"  calls per question: {expected.calls}, at most {expected.max_calls} with retries and fallbacks",
         f"  cost per question: {cost}",
         *(f"  warning: {problem}" for problem in finding.problems),

@@ -9,7 +9,7 @@ import typer
 from moa_graph.cli.text import count, dollars, one_line, reason, seconds, tokens
 
 if TYPE_CHECKING:
-    from moa_graph.events import Event
+    from moa_graph.events import Event, LayerSelected
 
 __all__ = ["Lines", "Silence"]
 
@@ -41,7 +41,9 @@ class Lines(Silence):
         if event["type"] == "call.started":
             self._started.add(event["id"])
         if event["type"] == "call.finished" and event["id"] not in self._started:
-            line = f"{event['id']}: kept from before"
+            # An answer that is one of the proposals was no call at all.
+            chosen = event["role"] == "aggregator" and not event["proposal"]["attempts"]
+            line = "" if chosen else f"{event['id']}: kept from before"
         else:
             line = describe(event)
         if line:
@@ -72,7 +74,7 @@ def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind 
             return (
                 f"{event['id']}: attempt {event['attempt']} failed: {reason(event['failure'])}; again {wait}"
             )
-        case "call.finished" if event["role"] == "proposer":  # of the aggregator's the summary tells
+        case "call.finished" if event["role"] != "aggregator":  # of the aggregator's the summary tells
             made = event["proposal"]
             return (
                 f"{event['id']}: done in {seconds(made['seconds'])}, "
@@ -82,8 +84,34 @@ def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind 
             lost = event["proposal"]
             verb = "cut" if lost["status"] == "cut" else "failed"
             return f"{event['id']}: {verb} after {seconds(lost['seconds'])}: {reason(lost['failure'])}"
+        case _:
+            return _settled(event)
+
+
+def _settled(event: Event) -> str:
+    """Return what came of a layer as one line; "" for any other event."""
+    match event["type"]:
         case "layer.joined":
             width = event["ok"] + event["failed"] + event["cut"]
             return f"{event['layer']}: {event['ok']} of {width} proposals in {seconds(event['seconds'])}"
+        case "layer.selected":
+            return _selected(event)
+        case "layers.stopped":
+            return f"{event['layer']}: enough: {one_line(event['reason'])}; the aggregator comes next"
         case _:
             return ""
+
+
+def _selected(event: LayerSelected) -> str:
+    """Return who goes on, and who does not and why."""
+    layer, lost, how = event["layer"], event["left_out"], f"(select by {event['by']})"
+    if not lost:
+        return f"{layer}: all {len(event['kept'])} go on {how}"
+    names = ", ".join(map(_name, event["kept"]))
+    verb = "goes" if len(event["kept"]) == 1 else "go"
+    why = "; ".join(f"{_name(id_)} ({one_line(said, 100)})" for id_, said in lost.items())
+    return f"{layer}: {names} {verb} on {how}; left out: {why}"
+
+
+def _name(id_: str) -> str:
+    return id_.partition("/")[2]

@@ -1,4 +1,4 @@
-"""Progress as a live table on a terminal: a row per proposer under its layer."""
+"""Progress as a live table on a terminal: a row per call under its layer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from moa_graph.cli.lines import describe
 from moa_graph.cli.text import dollars, one_line, reason, seconds, tokens
+from moa_graph.usage import add_usage, total_cost
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,9 +30,14 @@ _LOOKS: dict[RowState, tuple[str, str]] = {
     "failed": ("✗", "red"),
     "cut": ("–", "yellow"),
     "dropped": ("–", "dim"),
+    "not needed": ("–", "dim"),
 }
+_TOLD = frozenset({"retrieval.finished", "retrieval.failed", "layer.selected", "layers.stopped"})
 _ROOM = 6
 """Lines of the terminal that are left to the header, the aggregator and the shell's prompt."""
+
+_MOST_OF_A_KIND = 4
+"""Calls of one kind about a layer's proposals that have a row each; more are told in one row."""
 
 _FIGURES = 54
 """Columns of the terminal that state, time, tokens and cost take."""
@@ -54,10 +60,10 @@ class LiveTable:
         self._live.start()
 
     def event(self, event: Event) -> None:
-        """Show the end of a layer at once, and retrieval as a line; the clock redraws everything else."""
+        """Show the end of a layer at once, and as a line what no row tells; the clock redraws the rest."""
         if event["type"] == "layer.joined":
             self._live.refresh()
-        elif event["type"] in {"retrieval.finished", "retrieval.failed"}:
+        elif event["type"] in _TOLD:
             self.say(describe(event))
 
     def say(self, line: str) -> None:
@@ -89,9 +95,11 @@ def table(progress: Progress, width: int, height: int) -> RenderableType:
     layers = list(progress.layers.items())
     fold = sum(len(rows) + 1 for _, rows in layers) + _ROOM > height
     for layer, rows in layers:
-        done = sum(row.state == "done" for row in rows)
-        grid.add_row(Text(layer, "bold"), Text(f"{done} of {len(rows)}", "dim"))
-        if not fold or any(row.state in ("running", "retrying") for row in rows):
+        asked = [row for row in rows if not row.is_aide]
+        done = sum(row.state == "done" for row in asked)
+        skipped = bool(asked) and all(row.state == "not needed" for row in asked)
+        grid.add_row(Text(layer, "bold"), Text("not needed" if skipped else f"{done} of {len(asked)}", "dim"))
+        if any(row.state in ("running", "retrying") for row in rows) or not (fold or skipped):
             _add(grid, rows, now, rest)
     if progress.aggregators:
         grid.add_row(Text("aggregator", "bold"))
@@ -100,7 +108,33 @@ def table(progress: Progress, width: int, height: int) -> RenderableType:
 
 
 def _add(grid: Table, rows: list[Row], now: float, rest: int) -> None:
+    kinds: dict[str, list[Row]] = {}
     for row in list(rows):
+        kinds.setdefault(row.name.partition(":")[0] if row.is_aide else row.name, []).append(row)
+    for kind, same in kinds.items():
+        if len(same) > _MOST_OF_A_KIND:
+            _add_together(grid, kind, same)
+        else:
+            _add_each(grid, same, now, rest)
+
+
+def _add_together(grid: Table, kind: str, rows: list[Row]) -> None:
+    """Add one row for many calls of a kind, such as the comparisons of all pairs."""
+    ended = [row for row in rows if row.seconds is not None]
+    failed = sum(row.state != "done" for row in ended)
+    sign, style = _LOOKS["done" if len(ended) == len(rows) else "running"]
+    grid.add_row(
+        f"  {sign} {kind}",
+        Text(f"{len(ended) - failed} of {len(rows)}", style),
+        "",
+        tokens(add_usage(row.usage for row in ended)) if ended else "",
+        dollars(total_cost({"cost": row.cost, "usage": row.usage} for row in ended)) if ended else "",
+        Text(f"{failed} failed" if failed else "", "dim"),
+    )
+
+
+def _add_each(grid: Table, rows: list[Row], now: float, rest: int) -> None:
+    for row in rows:
         sign, style = _LOOKS[row.state]
         elapsed = row.elapsed(now)
         ended = row.seconds is not None
@@ -117,4 +151,4 @@ def _add(grid: Table, rows: list[Row], now: float, rest: int) -> None:
 def _remark(row: Row) -> str:
     if row.failure is not None and row.state != "done":
         return reason(row.failure)
-    return row.model
+    return f"left out: {row.left_out}" if row.left_out else row.model

@@ -11,20 +11,26 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from moa_graph.cli.attribute import attribute
 from moa_graph.cli.check import check
+from moa_graph.cli.compare import compare
 from moa_graph.cli.delete import delete
 from moa_graph.cli.diff import diff
 from moa_graph.cli.draw import draw
 from moa_graph.cli.edit import edit
+from moa_graph.cli.eval import eval_
 from moa_graph.cli.export import export
 from moa_graph.cli.faults import FAULT, INTERRUPTED, RUN_FAILED, complain, error_record, exit_code
 from moa_graph.cli.fork import fork
 from moa_graph.cli.history import history
 from moa_graph.cli.importing import import_
 from moa_graph.cli.init import init
+from moa_graph.cli.judge import judge
+from moa_graph.cli.report import report
 from moa_graph.cli.resume import resume
 from moa_graph.cli.run import run
 from moa_graph.cli.schema import schema
+from moa_graph.cli.select import select
 from moa_graph.cli.show import show
 from moa_graph.cli.status import status
 from moa_graph.cli.step import step
@@ -136,9 +142,15 @@ for command in (
     schema,
     draw,
     init,
+    select,
+    compare,
+    judge,
+    report,
+    attribute,
 ):
     app.command(cls=Command)(command)
 app.command("import", cls=Command)(import_)
+app.command("eval", cls=Command)(eval_)
 
 
 def main() -> None:

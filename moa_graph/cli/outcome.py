@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from moa_graph.cli.faults import complain, error_record
-from moa_graph.cli.proposals import shown
+from moa_graph.cli.proposals import decided, shown
 from moa_graph.cli.text import at_most, count, dollars, one_line, plain, seconds, to_json, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from moa_graph.cli.progress import Progress
     from moa_graph.cli.screen import Manner
@@ -39,6 +39,7 @@ class Outcome:
     answered_by: str | None = None
     thread: str | None = None
     proposals: list[Proposal] = field(default_factory=list)
+    aides: list[Proposal] = field(default_factory=list)
     usage: Usage = field(default_factory=_NOTHING.copy)
     cost: float | None = 0.0
     calls: int = 0
@@ -46,6 +47,8 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     sources: list[ShownSource] = field(default_factory=list)
     citations: dict[str, list[str]] | None = None
+    decision: Mapping[str, Any] | None = None
+    stopped: Mapping[str, str] | None = None
     aggregators: list[Mapping[str, Any]] = field(default_factory=list)
     turn: str | None = None
     reason: str = ""
@@ -69,11 +72,13 @@ def answered(state: Mapping[str, Any]) -> Outcome:
     """Return the outcome of a run that ended with an answer, from its last state."""
     message = state["messages"][-1]
     summary = message.response_metadata["moa"]
+    proposals, aides = _apart(state["proposals"].values())
     return Outcome(
         status=state["status"],
         answer=str(message.text),
         answered_by=summary["answered_by"],
-        proposals=list(state["proposals"].values()),
+        proposals=proposals,
+        aides=aides,
         aggregators=[*summary["failed_aggregators"], summary["aggregator"]],
         usage=summary["usage"],
         cost=summary["cost"],
@@ -82,6 +87,8 @@ def answered(state: Mapping[str, Any]) -> Outcome:
         warnings=summary["warnings"],
         sources=summary.get("sources", []),
         citations=summary.get("citations"),
+        decision=summary.get("decision"),
+        stopped=summary.get("stopped"),
     )
 
 
@@ -93,6 +100,7 @@ def kept(run: Run) -> Outcome:
         answered_by=run.answered_by,
         thread=run.thread,
         proposals=run.proposals,
+        aides=run.aides,
         usage=run.usage,
         cost=run.cost,
         calls=run.calls,
@@ -100,6 +108,8 @@ def kept(run: Run) -> Outcome:
         warnings=run.warnings,
         sources=run.sources,
         citations=run.citations,
+        decision=run.decision,
+        stopped=run.stopped,
         aggregators=list(run.aggregators),
         turn=run.turn,
         reason=run.reason,
@@ -113,10 +123,14 @@ def kept(run: Run) -> Outcome:
 def failed(error: RunError, progress: Progress) -> Outcome:
     """Return the outcome of a run that ended with an error; what was paid for is in the error."""
     usage: Any = error.usage or _NOTHING
+    records: Any = error.proposals
+    made, aides = _apart(records)
     return Outcome(
         status="failed",
-        proposals=[record for record in error.proposals if _is_proposal(record)],  # type: ignore[misc]
-        aggregators=[record for record in error.proposals if not _is_proposal(record)],
+        # The records of a failed run end with those of the aggregators that were tried.
+        proposals=[record for record in made if record["layer"] != "aggregator"],
+        aides=aides,
+        aggregators=[record for record in made if record["layer"] == "aggregator"],
         usage=usage,
         cost=error.cost,
         calls=error.calls,
@@ -146,6 +160,7 @@ def stopped(progress: Progress) -> Outcome:
     return Outcome(
         status="failed",
         proposals=progress.proposals,
+        aides=progress.aides,
         aggregators=list(progress.attempted),
         usage=progress.usage(),
         cost=progress.cost(),
@@ -158,7 +173,8 @@ def stopped(progress: Progress) -> Outcome:
 def show(outcome: Outcome, manner: Manner) -> None:
     """Write the answer to stdout, and to stderr what there is to say about it."""
     if not manner.as_json and not manner.quiet:
-        for line in shown(outcome.proposals if manner.proposals else _last_layer(outcome, manner)):
+        everything = (outcome.proposals, outcome.aides)
+        for line in shown(*everything if manner.proposals else (_last_layer(outcome, manner),)):
             typer.echo(line, err=True)
     if manner.as_json:
         typer.echo(outcome.as_json())
@@ -182,7 +198,8 @@ def _summarize(outcome: Outcome) -> None:
         f"{count(outcome.calls, 'call')}, {tokens(outcome.usage)} tokens, "
         f"cost {dollars(outcome.cost)}, {seconds(outcome.seconds)}"
     )
-    begin = f"answered by {one_line(outcome.answered_by)}" if outcome.answered_by else "paid for"
+    how = f" ({said})" if (said := decided(outcome.decision)) else ""
+    begin = f"answered by {one_line(outcome.answered_by)}{how}" if outcome.answered_by else "paid for"
     where = "" if outcome.thread is None else f"thread {one_line(outcome.thread)}: "
     typer.echo(f"{where}{begin}: {took}", err=True)
     _warn(outcome)
@@ -201,6 +218,9 @@ def _last_layer(outcome: Outcome, manner: Manner) -> Sequence[Proposal]:
     return [record for record in ended if record["layer"] == ended[-1]["layer"]]
 
 
-def _is_proposal(record: Mapping[str, Any]) -> bool:
-    # The records of a failed run end with those of the aggregators that were tried.
-    return bool(record["layer"] != "aggregator")
+def _apart(records: Iterable[Proposal]) -> tuple[list[Proposal], list[Proposal]]:
+    """Return the proposals, and what was said about them."""
+    from moa_graph.state import is_proposal  # noqa: PLC0415 -- a mistake in usage need not wait for LangGraph
+
+    made = list(records)
+    return [each for each in made if is_proposal(each)], [each for each in made if not is_proposal(each)]

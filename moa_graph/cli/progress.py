@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from moa_graph.state import is_proposal
 from moa_graph.usage import Usage, add_usage, total_cost
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Row", "RowState", "View"]
 
-RowState = Literal["waiting", "running", "retrying", "done", "failed", "cut", "dropped"]
+RowState = Literal["waiting", "running", "retrying", "done", "failed", "cut", "dropped", "not needed"]
 
 
 class View(Protocol):
@@ -40,7 +41,8 @@ class View(Protocol):
 class Row:
     """Hold what is known of one call; `seconds` is None until it ended.
 
-    `restored` marks one that was paid for before this process began.
+    `restored` marks one that was paid for before this process began. `left_out` says why nobody is shown the
+    proposal.
     """
 
     id: str
@@ -53,6 +55,12 @@ class Row:
     cost: float | None = None
     failure: Failure | None = None
     restored: bool = False
+    left_out: str = ""
+
+    @property
+    def is_aide(self) -> bool:
+        """Tell whether the call is about proposals: a ranker's, a judge's and so on."""
+        return self.name.startswith("@")
 
     @property
     def name(self) -> str:
@@ -68,7 +76,7 @@ class Row:
 
 @dataclass
 class Progress:
-    """Follow a run: a row per proposer under its layer, and the rows of the aggregators."""
+    """Follow a run: a row per call under its layer, and the rows of the aggregators."""
 
     name: str = ""
     layers: dict[str, list[Row]] = field(default_factory=dict)
@@ -82,7 +90,7 @@ class Progress:
     def restore(self, before: Run) -> None:
         """Take in what earlier processes did in this turn: it is shown as it ended, and counts once."""
         self._before = before
-        self._records = {record["id"]: record for record in before.proposals}
+        self._records = {record["id"]: record for record in [*before.proposals, *before.aides]}
         self.attempted = list(before.aggregators)
 
     def feed(self, event: Event) -> None:
@@ -102,12 +110,27 @@ class Progress:
                 row.state, row.failure, row.attempts = "retrying", event["failure"], event["attempt"] + 1
             case "call.finished" | "call.failed":
                 self._end(self._row(event["id"], event["role"]), event["proposal"])
-                if event["role"] == "proposer":
-                    self._records[event["id"]] = event["proposal"]
-                else:
+                if event["role"] == "aggregator":
                     self.attempted.append(event["proposal"])
+                else:
+                    self._records[event["id"]] = event["proposal"]
             case "run.finished":
                 self.finished = dict(event)
+            case _:
+                self._settle(event)
+
+    def _settle(self, event: Event) -> None:
+        """Take in what follows when a layer has joined."""
+        match event["type"]:
+            case "layer.joined":
+                self._close(event["layer"])
+            case "layer.selected":
+                for id_, why in event["left_out"].items():
+                    self._row(id_, "proposer").left_out = why
+                    if id_ in self._records:
+                        self._records[id_] = {**self._records[id_], "left_out": why}
+            case "layers.stopped":
+                self._stop_after(event["layer"])
             case _:
                 pass
 
@@ -119,6 +142,14 @@ class Progress:
     @property
     def proposals(self) -> list[Proposal]:
         """Return the newest record of each proposer that has one, in spec order."""
+        return [record for record in self._in_order() if is_proposal(record)]
+
+    @property
+    def aides(self) -> list[Proposal]:
+        """Return the newest record of each call about proposals, in the order of their layers."""
+        return [record for record in self._in_order() if not is_proposal(record)]
+
+    def _in_order(self) -> list[Proposal]:
         known = dict(self._records)
         shown = [known.pop(row.id) for row in self.rows() if row.id in known]
         return [*shown, *known.values()]
@@ -153,17 +184,35 @@ class Progress:
         return (row for row in self.rows() if not row.restored)
 
     def _show_restored(self) -> None:
-        for record in self._before.proposals if self._before else []:
-            again = self._before is not None and record["layer"] == self._before.next_layer
+        if self._before is None:
+            return
+        for record in [*self._before.proposals, *self._before.aides]:
+            again = record["layer"] == self._before.next_layer
             if (
                 record["status"] == "ok" or not again
             ):  # what failed in a layer that has not ended is tried again
-                row = self._row(record["id"], "proposer")
+                row = self._row(record["id"], record.get("role", "proposer"))
                 self._end(row, record)
                 row.restored = True
+        if self._before.stopped is not None:
+            self._stop_after(self._before.stopped["layer"])
+
+    def _close(self, layer: str) -> None:
+        """Note who of a layer that has ended was never asked."""
+        for row in self.layers.get(layer, []):
+            if row.state == "waiting" and not row.is_aide:
+                row.state = "not needed"
+
+    def _stop_after(self, layer: str) -> None:
+        names = list(self.layers)
+        for name in names[names.index(layer) + 1 :] if layer in names else []:
+            self._close(name)
 
     def _row(self, id_: str, role: str) -> Row:
-        rows = self.aggregators if role == "aggregator" else self.layers.setdefault(id_.partition("/")[0], [])
+        layer = id_.partition("/")[0]
+        # Who is asked on the way to the answer stands beside the aggregator.
+        final = role == "aggregator" or layer == "aggregator"
+        rows = self.aggregators if final else self.layers.setdefault(layer, [])
         for row in rows:
             if row.id == id_:
                 return row
@@ -178,3 +227,4 @@ class Progress:
         row.attempts = proposal["attempts"]
         row.seconds = proposal["seconds"]
         row.usage, row.cost, row.failure = proposal["usage"], proposal["cost"], proposal["failure"]
+        row.left_out = proposal.get("left_out", "")

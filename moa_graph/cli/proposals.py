@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from moa_graph.cli.text import at_most, count, one_line, plain, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from moa_graph.runs.run import Run
     from moa_graph.state import Proposal
 
-__all__ = ["error_of", "left", "shown"]
+__all__ = ["decided", "error_of", "left", "shown"]
 
 
 def left(run: Run) -> str:
@@ -34,13 +35,36 @@ def error_of(proposal: Proposal) -> str:
             return f"{status}: {reason(proposal['failure'])}"
 
 
-def shown(proposals: Sequence[Proposal]) -> Iterator[str]:
-    """Yield every proposal under its id; of a failed one the reason, never its text."""
+def decided(decision: Mapping[str, Any] | None) -> str:
+    """Return how the proposal was chosen that is the answer, in words; "" where one was written."""
+    if decision is None:
+        return ""
+    by = str(decision["by"])
+    if "votes" in decision:
+        return f"{one_line(by)} {decision['votes']:g} of {decision['total']:g}"
+    return {"alone": "the only proposal", "first": "the first proposal"}.get(by, one_line(by))
+
+
+def shown(proposals: Sequence[Proposal], aides: Sequence[Proposal] = ()) -> Iterator[str]:
+    """Yield every proposal under its id, then what was said about them; of a failed call the reason alone."""
     for proposal in proposals:
-        edited = ", edited" if proposal["edited"] else ""
-        yield f"── {one_line(proposal['id'])} ({one_line(proposal['requested_model'])}{edited})"
-        if found := proposal.get("passages"):
-            yield f"[passages of its own: {', '.join(one_line(passage['id']) for passage in found)}]"
-        error = error_of(proposal)
-        yield f"[{error}]" if error else plain(proposal["text"])
+        yield from _shown(proposal)
+    if aides:
+        yield "What was said about the proposals:"
         yield ""
+    for aide in aides:
+        yield from _shown(aide)
+
+
+def _shown(proposal: Proposal) -> Iterator[str]:
+    marks = [one_line(proposal["requested_model"])]
+    if proposal["edited"]:
+        marks.append("edited")
+    if why := proposal.get("left_out"):
+        marks.append(f"left out: {one_line(why)}")
+    yield f"── {one_line(proposal['id'])} ({', '.join(marks)})"
+    if found := proposal.get("passages"):
+        yield f"[passages of its own: {', '.join(one_line(passage['id']) for passage in found)}]"
+    error = error_of(proposal)
+    yield f"[{error}]" if error else plain(proposal["text"])
+    yield ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
-from moa_graph.cli.proposals import shown
+from moa_graph.cli.proposals import decided, shown
 from moa_graph.cli.store import with_runs
 from moa_graph.cli.text import one_line, plain, to_json
 from moa_graph.runs.commands import thread_name
@@ -67,9 +67,13 @@ def _lines(run: Run, checkpoint: str | None) -> Iterator[str]:
         yield f"── passage {one_line(passage['id'])} ({one_line(passage['source'])})"
         yield plain(passage["text"])
         yield ""
-    yield from shown(run.proposals)
+    yield from shown(run.proposals, run.aides)
+    if run.stopped is not None:
+        yield f"enough after {one_line(run.stopped['layer'])}: {one_line(run.stopped['reason'])}"
+        yield ""
     if run.answer is not None:
-        yield f"── answer ({one_line(run.answered_by or '')})"
+        by = ", ".join(filter(None, [one_line(run.answered_by or ""), decided(run.decision)]))
+        yield f"── answer ({by})"
         yield plain(run.answer)
 
 

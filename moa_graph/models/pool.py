@@ -109,6 +109,7 @@ class ModelPool(Readiness):
             for member in [*members, *self.spec.aggregators()]
             if member.model is not None
         ]
+        uses += [(slot, None, None) for slot in self.spec.aides()]
         order = list(self.spec.models)
         return sorted(dict.fromkeys(uses), key=lambda use: order.index(use[0]))
 

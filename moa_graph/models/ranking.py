@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-__all__ = ["RANKERS", "Ranker", "RankerName", "choose"]
+__all__ = ["RANKERS", "Bag", "Ranker", "RankerName", "choose", "cosine"]
 
 Bag = Mapping[str, float]
-"""Terms and their weights in one sentence or in the question."""
+"""Terms and their weights in one text: a sentence, the question, a proposal."""
 Ranker = Callable[[Sequence[Bag], Bag], list[float]]
 RankerName = Literal["bm25", "tfidf", "textrank"]
 
@@ -47,7 +47,8 @@ def _weighted(bag: Bag, idf: Mapping[str, float]) -> dict[str, float]:
     return {term: count * idf.get(term, 0.0) for term, count in bag.items()}
 
 
-def _cosine(one: Bag, other: Bag) -> float:
+def cosine(one: Bag, other: Bag) -> float:
+    """Return the cosine of the angle between two weighted bags of terms; 0 if they share no term."""
     if len(other) < len(one):
         one, other = other, one
     product = sum(weight * other[term] for term, weight in one.items() if term in other)
@@ -78,7 +79,7 @@ def _textrank(bags: Sequence[Bag], question: Bag) -> list[float]:
         return [0.0] * len(bags)
     idf = _idf(bags)
     vectors = [_weighted(bags[index], idf) for index in members]
-    links = [[_cosine(one, other) if one is not other else 0.0 for other in vectors] for one in vectors]
+    links = [[cosine(one, other) if one is not other else 0.0 for other in vectors] for one in vectors]
     spread = [sum(row) or 1.0 for row in links]
     jump = [near[index] / total for index in members]
     rank = jump
@@ -115,5 +116,5 @@ def choose(bags: Sequence[Bag], scores: Sequence[float], *, count: int, diversit
         chosen.append(index)
         left.remove(index)
         for other in left:
-            nearest[other] = max(nearest[other], _cosine(bags[index], bags[other]))
+            nearest[other] = max(nearest[other], cosine(bags[index], bags[other]))
     return chosen

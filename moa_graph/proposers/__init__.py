@@ -37,7 +37,8 @@ class Request:
     """Hold what one call needs to know: the conversation, what it may see, and how long it may take.
 
     `minimum` is the number of references below which a prompt that is too long is given up. `deadline`
-    is a `time.monotonic()` time. All calls that share a request end when `stop` has a result. `passages` are
+    is a `time.monotonic()` time. All calls that share a request end when `stop` has a result, which says why.
+    `changes` are what the last layer changed, where somebody wrote that down. `passages` are
     those that everybody sees, `sources` those of all that a text may cite. With `carried` they hold what the
     call retrieved earlier in the turn, too. `acting` are the arguments of the call that the aggregator alone
     gets, such as tools; `relay` gets its tokens.
@@ -50,12 +51,13 @@ class Request:
     budget: Budget
     emit: Emit
     deadline: float
-    stop: asyncio.Future[None]
+    stop: asyncio.Future[str]
     passages: Sequence[Passage] = ()
     sources: Sequence[ShownSource] = ()
     carried: bool = False
     acting: Mapping[str, Any] = field(default_factory=dict)
     relay: Relay | None = None
+    changes: str | None = None
     _composed: dict[Hashable, list[BaseMessage]] = field(default_factory=dict, repr=False)
 
     @property
@@ -70,10 +72,10 @@ class Request:
             self._composed[key] = view.of(self.messages, self.nonce)
         return list(self._composed[key])
 
-    def end_all(self) -> None:
+    def end_all(self, why: str) -> None:
         """Cut all calls that are still under way."""
         if not self.stop.done():
-            self.stop.set_result(None)
+            self.stop.set_result(why)
 
 
 class Proposer(Protocol):
@@ -86,4 +88,8 @@ class Proposer(Protocol):
 
     def propose(self, request: Request) -> Coroutine[Any, Any, Proposal]:
         """Return a proposal that is ok, or raise NoProposal with the record of what went wrong."""
+        ...
+
+    def unasked(self, request: Request, why: str) -> Proposal:
+        """Return the record of one who is not asked any more."""
         ...

@@ -6,9 +6,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast, get_args
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
@@ -16,6 +16,7 @@ from langgraph.errors import GraphBubbleUp
 
 from moa_graph.advising import uses_tools
 from moa_graph.budget import BudgetSpent
+from moa_graph.events import Role
 from moa_graph.models.pool import ModelPool
 from moa_graph.passages import Passage
 from moa_graph.prompts import View
@@ -37,10 +38,10 @@ from moa_graph.proposers.sources import Exchange, Source, Unanswered
 from moa_graph.proposers.spending import ANSWERED
 from moa_graph.proposers.tracing import ending_traces
 from moa_graph.proposers.waiting import until
-from moa_graph.proposers.watch import TokenWatch
+from moa_graph.proposers.watch import TokenWatch, stopper
 from moa_graph.retrieval.pool import RetrieverPool
 from moa_graph.spec.schema import Member
-from moa_graph.state import Failure, Proposal, Reference
+from moa_graph.state import AideRole, Failure, Proposal, Reference
 from moa_graph.terms import without_terms
 
 __all__ = ["Caller", "Reply"]
@@ -62,17 +63,23 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class Caller:
-    """Ask one member in one place of the graph; reused by every run."""
+    """Ask one member in one place of the graph; reused by every run.
+
+    `instruction` stands in the place of Aggregate-and-Synthesize. `check` says what is wrong with a text for
+    so many references, where not every text will do.
+    """
 
     layer: str
     member: Member
-    role: Literal["proposer", "aggregator"]
+    role: Role
     source: Source
     pool: ModelPool
     placement: Literal["system", "user"]
     max_output_chars: int
     retrievers: RetrieverPool
     citations: Literal["none", "checked", "required"] = "none"
+    instruction: str | None = None
+    check: Callable[[str, int], str | None] | None = None
 
     @property
     def id(self) -> str:
@@ -112,8 +119,12 @@ class Caller:
         if work is not None:
             return work.result()
         if request.stop.done():
-            raise call.given_up("cut", failure("deadline", "cut as a straggler once the quorum was there"))
+            raise call.given_up("cut", failure("deadline", f"cut {request.stop.result()}"))
         raise call.given_up("failed", failure("deadline", "the deadline passed before the call had ended"))
+
+    def unasked(self, request: Request, why: str) -> Proposal:
+        """Return the record of a call that is not made."""
+        return _Call(self, request).given_up("cut", failure("deadline", f"not asked {why}")).proposal
 
     def _report_cancelled(self, call: _Call, request: Request) -> None:
         """Tell what a call took that the run's own end cuts off; nobody else will."""
@@ -237,7 +248,8 @@ class _Call:
 
     def _view(self) -> View:
         caller, request = self.caller, self.request
-        advises = caller.role == "proposer" and (
+        # Whoever cannot call tools is shown plain text: providers refuse calls of tools that are not there.
+        flat = caller.role != "aggregator" and (
             bool(request.acting.get("tools")) or uses_tools(request.messages)
         )
         return View(
@@ -246,8 +258,10 @@ class _Call:
             placement=caller.placement,
             system=self.member.system,
             cite=caller.citations != "none",
-            flat=advises,
-            advise=advises and not self.member.tools,
+            flat=flat,
+            advise=flat and caller.role == "proposer" and not self.member.tools,
+            instruction=caller.instruction,
+            changes=request.changes,
         )
 
     def _exchange(self) -> Exchange:
@@ -266,7 +280,7 @@ class _Call:
     async def _answer(self, prompt: Sequence[BaseMessage]) -> AIMessage:
         limit = min(self.member.timeout, self.request.remaining)
         async with asyncio.timeout(limit) as clock, ending_traces(self._config()) as config:
-            self.watch.on_excess = _stopper(clock)
+            self.watch.on_excess = stopper(clock)
             return await self.caller.source.answer(prompt, config, self._exchange())
 
     def _cut_short(self) -> None:
@@ -284,7 +298,7 @@ class _Call:
         limit = self.caller.max_output_chars
         if why is None and len(text.text) > limit:
             why, text = self._too_long(), text._replace(text=text.text[:limit])
-        why = why or self._judge_citations(message, text)
+        why = why or self._judge_citations(message, text) or self._check(text)
         if why is not None:
             return self._redacted(why), text, None
         if text.cleaned:
@@ -297,6 +311,11 @@ class _Call:
             return None
         shown = [*self.request.sources, *self.passages]
         return judge_citations(text.text, shown, self.caller.pool.spec.retrievers)
+
+    def _check(self, text: Text) -> Failure | None:
+        if self.caller.check is None or not (problem := self.caller.check(text.text, len(self.references))):
+            return None
+        return {**failure("malformed", problem), "retryable": False}
 
     def _config(self) -> RunnableConfig:
         extra: RunnableConfig = {
@@ -363,20 +382,8 @@ class _Call:
             "warnings": [*self.warnings, *([_ESTIMATED] if self.spending.cut else [])],
             "references": [reference["id"] for reference in self.references],
         }
+        if self.caller.role in get_args(AideRole):
+            record["role"] = cast("AideRole", self.caller.role)
         if self.passages:
             record["passages"], record["nonce"] = self.passages, self.request.nonce
         return record
-
-
-def _stopper(clock: asyncio.Timeout) -> Callable[[], None]:
-    """Return what ends an attempt at once, from whichever thread: its clock is set to now."""
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        with suppress(RuntimeError):  # the attempt has ended by itself meanwhile
-            clock.reschedule(loop.time())
-
-    def stop_soon() -> None:
-        loop.call_soon_threadsafe(stop)
-
-    return stop_soon

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from moa_graph.compiled import CompiledMoA
 from moa_graph.proposers import Proposer
@@ -11,9 +12,19 @@ from moa_graph.proposers.nested import NestedSource
 from moa_graph.proposers.runnable import RunnableSource
 from moa_graph.proposers.sources import ModelSource, Source
 from moa_graph.resources import Resources
-from moa_graph.spec.schema import LayerSpec, Member
+from moa_graph.selecting.aides import Aide
+from moa_graph.selecting.asking import CONSISTENT, PICK, read_choice
+from moa_graph.spec.schema import LayerSpec, Member, MoASpec
 
-__all__ = ["Build", "aggregator_callers", "proposers_of"]
+__all__ = [
+    "Build",
+    "aggregator_callers",
+    "aide_caller",
+    "chooser_callers",
+    "chooser_instruction",
+    "proposers_of",
+    "window_callers",
+]
 
 Build = Callable[[Resources], CompiledMoA]
 """Make a nested spec's graph; handed in, because graphs are made of proposers."""
@@ -38,6 +49,7 @@ def proposers_of(resources: Resources, layer: LayerSpec, build: Build) -> list[P
             placement=layer.references.placement,
             max_output_chars=spec.limits.max_output_chars,
             retrievers=resources.retrievers,
+            instruction=layer.references.instruction,
         )
         for member in members
     ]
@@ -57,10 +69,71 @@ def aggregator_callers(resources: Resources) -> list[Caller]:
             max_output_chars=spec.limits.max_output_chars,
             retrievers=resources.retrievers,
             citations=spec.aggregator.citations,
+            instruction=spec.aggregator.references.instruction,
         )
         for member in spec.aggregators()
         if (slot := member.model) is not None
     ]
+
+
+def chooser_callers(resources: Resources) -> list[Caller]:
+    """Return who chooses the answer among the proposals, where the aggregator writes none itself."""
+    said = chooser_instruction(resources.spec)
+    return [
+        replace(
+            caller,
+            member=replace(caller.member, id=f"@ranker:{caller.member.id}"),
+            role="ranker",
+            citations="none",
+            instruction=said,
+            check=_check_choice,
+        )
+        for caller in aggregator_callers(resources)
+    ]
+
+
+def chooser_instruction(spec: MoASpec) -> str | None:
+    """Return what is asked of who chooses the answer."""
+    aggregator = spec.aggregator
+    return aggregator.references.instruction or _CHOICES.get(aggregator.reduce)
+
+
+_CHOICES = {"pick": PICK, "consistency": CONSISTENT}
+
+
+def window_callers(callers: Sequence[Caller], number: int) -> list[Caller]:
+    """Return who writes the synthesis of one window, and who takes over when it fails."""
+    return [
+        replace(
+            caller,
+            member=replace(caller.member, id=f"@window-{number}:{caller.member.id}"),
+            role="synthesizer",
+            citations="none",
+        )
+        for caller in callers
+    ]
+
+
+def _check_choice(reply: str, count: int) -> str | None:
+    return None if read_choice(reply, count) is not None else "the reply names none of the proposals clearly"
+
+
+def aide_caller(resources: Resources, aide: Aide) -> Caller:
+    """Return what asks a model about proposals."""
+    spec = resources.spec
+    member = spec.aide(aide.id, aide.slot)
+    return Caller(
+        layer=aide.layer,
+        member=member,
+        role=aide.role,
+        source=ModelSource(resources.models, member, aide.slot),
+        pool=resources.models,
+        placement="user",
+        max_output_chars=spec.limits.max_output_chars,
+        retrievers=resources.retrievers,
+        instruction=aide.instruction,
+        check=aide.check,
+    )
 
 
 def _source(member: Member, resources: Resources, graphs: Mapping[int, CompiledMoA]) -> Source:

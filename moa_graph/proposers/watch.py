@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from moa_graph.proposers.outcomes import Text, clean
 
-__all__ = ["TokenWatch"]
+__all__ = ["TokenWatch", "stopper"]
 
 
 class TokenWatch(BaseCallbackHandler):
@@ -64,3 +66,17 @@ class TokenWatch(BaseCallbackHandler):
         texts = ("".join(pieces) for pieces in list(self._pieces.values()))
         text, dirty = clean("\n\n".join(texts)[: self._max_chars])
         return Text(text, "", dirty)
+
+
+def stopper(clock: asyncio.Timeout) -> Callable[[], None]:
+    """Return what ends an attempt at once, from whichever thread: its clock is set to now."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with suppress(RuntimeError):  # the attempt has ended by itself meanwhile
+            clock.reschedule(loop.time())
+
+    def stop_soon() -> None:
+        loop.call_soon_threadsafe(stop)
+
+    return stop_soon

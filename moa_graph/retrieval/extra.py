@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from moa_graph.errors import ModelNotReady
+from moa_graph.extras import needing
 
 __all__ = ["extra"]
 
@@ -16,13 +16,7 @@ _SUNSET = "`langchain-community` is being sunset"
 @contextmanager
 def extra() -> Iterator[None]:
     """Import packages of the extra inside; raise ModelNotReady, which says how to install what is missing."""
-    try:
-        with warnings.catch_warnings():
-            # What we use of it works, and whoever runs a spec cannot mend it.
-            warnings.filterwarnings("ignore", message=_SUNSET, category=DeprecationWarning)
-            yield
-    except ImportError as error:
-        raise ModelNotReady(
-            f"the package {error.name or error} is missing; "
-            "install it with pip install 'moa-graph[retrieval]'."
-        ) from error
+    with needing("retrieval"), warnings.catch_warnings():
+        # What we use of it works, and whoever runs a spec cannot mend it.
+        warnings.filterwarnings("ignore", message=_SUNSET, category=DeprecationWarning)
+        yield

@@ -9,7 +9,7 @@ from moa_graph.errors import MoAError, ThreadError
 from moa_graph.proposers.outcomes import clean
 from moa_graph.runs.commands import command, shell_word
 from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
-from moa_graph.state import Proposal
+from moa_graph.state import Proposal, is_proposal
 
 __all__ = ["approve", "change_of", "commit"]
 
@@ -27,6 +27,11 @@ def change_of(
     if id_.partition("/")[0] != layer:
         raise _refused(thread, id_, layer)
     known = thread.proposals.get(id_)
+    if known is not None and not is_proposal(known):
+        raise ThreadError(
+            f"{id_!r} says something about proposals, and is none itself",
+            hint="Change or drop a proposal, or fork before the layer to have it judged anew.",
+        )
     if (known is None) != add:
         raise (
             _unknown(thread, id_, layer)
@@ -42,7 +47,9 @@ def change_of(
         raise MoAError("a proposal cannot be blank", hint="Drop it instead.")
     if known is None:
         return f"added {id_}", {**_by_hand(id_, new)}
-    return f"edited {id_}", {"status": "ok", "text": new, "reasoning": "", "failure": None, "edited": True}
+    change = {"status": "ok", "text": new, "reasoning": "", "failure": None, "edited": True}
+    # Whoever writes it anew wants it seen.
+    return f"edited {id_}", change | ({"left_out": ""} if known.get("left_out") else {})
 
 
 async def approve(thread: Thread, who: str) -> Thread:
@@ -102,7 +109,11 @@ def _refused(thread: Thread, id_: str, layer: str) -> ThreadError:
 
 
 def _unknown(thread: Thread, id_: str, layer: str) -> ThreadError:
-    ids = [known for known in thread.proposals if known.partition("/")[0] == layer]
+    ids = [
+        known
+        for known, record in thread.proposals.items()
+        if known.partition("/")[0] == layer and is_proposal(record)
+    ]
     close = get_close_matches(id_, ids, 1, 0.5)
     hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(ids)}."
     return ThreadError(

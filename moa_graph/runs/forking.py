@@ -47,6 +47,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
         source.proposals,
         _spoken(source) if unfinished else {},
         sum(step != RETRIEVE for step in source.ended_steps),
+        source.stopped["layer"] if source.stopped else None,
     )
     record = ThreadRecord.new(
         name, mixture.spec, Origin(thread=source.record.thread, checkpoint=source.checkpoint)
@@ -98,6 +99,8 @@ def _values(source: Thread, found: Reuse, *, retrieved: bool) -> dict[str, Any]:
         state |= {key: values[key] for key in ("passages", "moa_warnings") if values.get(key)}
     if (found.ended or retrieved) and "nonce" in values:
         state["nonce"] = values["nonce"]
+    if found.stopped:
+        state["moa_stopped"] = source.stopped
     if found.kept:
         state["moa_kept"] = {"message": source.conversation[-1].id, "proposals": found.kept}
     return state | {"status": "answered" if found.answered else "running"}

@@ -8,15 +8,13 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from moa_graph.advising import uses_tools
 from moa_graph.errors import ThreadError
 from moa_graph.execution import totals
-from moa_graph.prompts import View
 from moa_graph.runs.commands import command
-from moa_graph.runs.thread import AGGREGATOR, Thread
+from moa_graph.runs.showing import view_of
+from moa_graph.runs.thread import Thread
 from moa_graph.runs.trusting import check_names, check_state, trusting
-from moa_graph.spec.schema import Member
-from moa_graph.state import Proposal, Reference
+from moa_graph.state import Proposal, is_proposal
 
 __all__ = ["Checkpoint", "find_checkpoint", "history_of", "prompt_of", "threads_of"]
 
@@ -118,36 +116,14 @@ def prompt_of(thread: Thread, id_: str) -> list[BaseMessage]:
     if id_ not in calls or not calls[id_]["attempts"]:
         asked = f"There are: {', '.join(calls)}." if calls else "Nobody has been asked so far."
         raise ThreadError(f"{id_!r} was not asked", hint=asked)
-    record = calls[id_]
-    references: list[Reference] = [
-        {"id": seen, "text": thread.proposals[seen]["text"]} for seen in record["references"]
-    ]
-    placement, member = _asked(thread, record)
-    acts = record["layer"] == AGGREGATOR
-    view = View(
-        references=references,
-        passages=[*thread.passages, *record.get("passages", [])],
-        placement=placement,
-        system=member.system,
-        cite=acts and thread.spec.aggregator.citations != "none",
-        flat=not acts and uses_tools(thread.conversation),
-        advise=not acts and not member.tools and uses_tools(thread.conversation),
+    return view_of(thread, calls[id_], calls).of(
+        thread.conversation, calls[id_].get("nonce") or thread.values.get("nonce")
     )
-    return view.of(thread.conversation, record.get("nonce") or thread.values.get("nonce"))
-
-
-def _asked(thread: Thread, record: Proposal) -> tuple[Any, Member]:
-    spec = thread.spec
-    if record["layer"] == AGGREGATOR:
-        members, references = spec.aggregators(), spec.aggregator.references
-    else:
-        layer = next(layer for layer in spec.layers if layer.name == record["layer"])
-        members, references = spec.members(layer), layer.references
-    return references.placement, next(member for member in members if member.id == record["proposer"])
 
 
 def _describe(number: int, thread: Thread) -> Checkpoint:
-    statuses = Counter(record["status"] for record in thread.proposals.values())
+    proposals = [record for record in thread.proposals.values() if is_proposal(record)]
+    statuses = Counter(record["status"] for record in proposals)
     answer = thread.answer
     sums = answer.response_metadata["moa"] if answer else totals(list(thread.proposals.values()))
     return Checkpoint(
@@ -160,7 +136,7 @@ def _describe(number: int, thread: Thread) -> Checkpoint:
         by=thread.metadata.get("moa_by"),
         next_layer=thread.next_step,
         ok=statuses["ok"],
-        failed=len(thread.proposals) - statuses["ok"],
+        failed=len(proposals) - statuses["ok"],
         calls=sums["calls"],
         cost=sums["cost"],
         seconds=round(sum(record["seconds"] for record in thread.proposals.values()), 4),

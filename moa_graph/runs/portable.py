@@ -146,6 +146,13 @@ class Question(_Event):
     type: Literal["question"]
 
 
+class StoppedAfter(_Line):
+    """Say after which layer, and why, the layers that were left were not needed."""
+
+    layer: str
+    reason: str
+
+
 class Fork(_Event):
     """Hold what a fork took over from its origin: all that was there after the step `after`."""
 
@@ -157,6 +164,7 @@ class Fork(_Event):
     passages: list[Passage] = []
     warnings: list[str] = []
     nonce: Nonce | None = None
+    stopped: StoppedAfter | None = None
 
 
 class Retrieve(_Event):
@@ -169,12 +177,13 @@ class Retrieve(_Event):
 
 
 class Layer(_Event):
-    """Hold the proposals of a layer that ended."""
+    """Hold the records of a layer that ended, and why the layers after it were not needed, if so."""
 
     type: Literal["layer"]
     layer: str
     proposals: list[Proposal]
     nonce: Nonce | None = None
+    stopped: str | None = None
 
 
 class Edit(_Event):
@@ -187,10 +196,11 @@ class Edit(_Event):
 
 
 class Answer(_Event):
-    """Hold the answer."""
+    """Hold the answer, and the calls about proposals that led to it."""
 
     type: Literal["answer"]
     message: AnswerMessage
+    proposals: list[Proposal] = []
     nonce: Nonce | None = None
 
 

@@ -233,6 +233,7 @@ class _Reader:
             raise _Refused("there is a turn of that id already")
         self._add_messages(f"{line.turn}-{place}" for place in range(len(line.messages)))
         self.open, self.place, self.known = PortableTurn(line), 0, {}
+        self.steps = steps_of(self._story().spec)
         turns.append(self.open)
 
     def _stand(self, line: Standing) -> None:
@@ -259,6 +260,7 @@ class _Reader:
         if any(other["id"] == proposal["id"] for other in finished):
             raise _Refused(f"proposal {proposal['id'][:80]!r} stands there twice")
         self._check_call(proposal)
+        self.known.setdefault(proposal["layer"], set()).add(proposal["id"])
         finished.append(proposal)
 
     def _step(  # noqa: C901 - one case for each kind of line
@@ -280,6 +282,8 @@ class _Reader:
                     raise _Refused(f"{RETRIEVE} is no layer")
                 self._pass(line.layer)
                 self._join(line.layer, line.proposals)
+                if line.stopped is not None:
+                    self._cut_short(line.layer)
             case Edit():
                 if not 0 < self.place < len(self.steps) or self.steps[self.place - 1] == RETRIEVE:
                     raise _Refused("there is no layer whose proposals could be edited")
@@ -288,23 +292,33 @@ class _Reader:
                     self.known[proposal["layer"]].add(proposal["id"])
             case Answer():
                 self._pass(AGGREGATOR)
+                self._join(AGGREGATOR, line.proposals)
                 self._check_answer(line.message)
         turn.steps.append(Step(line))
 
     def _take_over(self, line: Fork) -> None:
         self._add_messages(message.id for message in line.conversation)
+        if line.stopped is not None:
+            self._cut_short(line.stopped.layer)
         if line.after is not None and line.after not in self.steps:
             raise _Refused("the spec has no step of the name in `after`")
         self.place = self.steps.index(line.after) + 1 if line.after is not None else 0
         if (line.answer is not None) != (self.place == len(self.steps)):
             raise _Refused("a fork holds an answer if, and only if, it was taken after the aggregator")
         for name in self.steps[: self.place]:
-            if name not in {RETRIEVE, AGGREGATOR}:
+            if name != RETRIEVE:
                 self._join(name, [record for record in line.proposals if record["layer"] == name])
         if len(line.proposals) != sum(map(len, self.known.values())):
             raise _Refused("a fork holds proposals of layers that had not ended")
         if line.answer is not None:
             self._check_answer(line.answer)
+
+    def _cut_short(self, layer: str) -> None:
+        """Take the layers after this one out of the turn's steps."""
+        spec = self._story().spec
+        if spec.stop is None or layer not in self.steps:
+            raise _Refused("the spec does not stop there")
+        self.steps = steps_of(spec, {"message": "", "layer": layer, "reason": ""})
 
     def _pass(self, step: str) -> None:
         if step != self._next():
@@ -312,12 +326,12 @@ class _Reader:
         self.place += 1
 
     def _join(self, layer: str, proposals: Sequence[Proposal]) -> None:
-        for proposal in proposals:
-            self._check_layer(layer, proposal)
         ids = {proposal["id"] for proposal in proposals}
         if len(ids) < len(proposals):
             raise _Refused("a proposal stands there twice")
         self.known[layer] = ids
+        for proposal in proposals:
+            self._check_layer(layer, proposal)
 
     def _check_layer(self, layer: str, proposal: Proposal) -> None:
         if proposal["layer"] != layer:
@@ -329,10 +343,12 @@ class _Reader:
         id_ = call["id"]
         if id_ != f"{call['layer']}/{call['proposer']}" or call["layer"] not in {*self.steps} - {RETRIEVE}:
             raise _Refused(f"{id_[:80]!r} is the id of no call")
-        if id_ not in self.ids and call["attempts"]:
+        aide = "role" in call and call["proposer"].startswith("@")
+        if id_ not in self.ids and call["attempts"] and not aide:
             raise _Refused(f"the spec asks for no {id_[:80]!r}")
-        index = self.steps.index(call["layer"])
-        seen = self.known.get(self.steps[index - 1], set()) if index else set()
+        # Of the layers before; of its own, too: who ranks sees those, and a summary stands in for a proposal.
+        upto = self.steps[: self.steps.index(call["layer"]) + 1]
+        seen = {known for step in upto for known in self.known.get(step, set())}
         if not seen.issuperset(call["references"]):
             raise _Refused(f"{id_[:80]!r} refers to a proposal that is not there")
 

@@ -31,7 +31,7 @@ from moa_graph.runs.trusting import (
     trusting,
 )
 from moa_graph.spec.schema import MoASpec
-from moa_graph.state import Proposal
+from moa_graph.state import Proposal, Stopped
 from moa_graph.usage import estimate_tokens
 
 __all__ = ["AGGREGATOR", "RETRIEVE", "Thread", "steps_of"]
@@ -139,13 +139,22 @@ class Thread:
 
     @cached_property
     def steps(self) -> list[str]:
-        """Return the names of all steps, as `steps_of` does."""
-        return steps_of(self.spec)
+        """Return the names of all steps of this turn, as `steps_of` does."""
+        return steps_of(self.spec, self.stopped)
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Return after which layer of this turn it was enough, and why; None while all layers are to run."""
+        stopped: Stopped | None = self.values.get("moa_stopped") if self.begun else None
+        messages = self.values.get("messages") or []
+        # The turn's question is the last message, or stands before the answer.
+        return stopped if stopped and stopped["message"] in [each.id for each in messages[-2:]] else None
 
     @cached_property
     def ids(self) -> list[str]:
-        """Return the ids of all proposals that the spec asks for, in its order."""
-        return [f"{layer.name}/{id_}" for layer in self.spec.layers for id_, _ in layer.ids()]
+        """Return the ids of all proposals that this turn asks for, in the order of the spec."""
+        layers = [layer for layer in self.spec.layers if layer.name in self.steps]
+        return [f"{layer.name}/{id_}" for layer in layers for id_, _ in layer.ids()]
 
     @property
     def ended_steps(self) -> list[str]:
@@ -267,10 +276,16 @@ class Thread:
             await asyncio.sleep(ahead)
 
 
-def steps_of(spec: MoASpec) -> list[str]:
-    """Return the names of all steps: retrieval for all if there is any, the layers, and the aggregator."""
+def steps_of(spec: MoASpec, stopped: Stopped | None = None) -> list[str]:
+    """Return the names of all steps: retrieval for all if there is any, the layers, and the aggregator.
+
+    Layers after the one where it was enough are no steps.
+    """
     first = [RETRIEVE] if spec.retrieve else []
-    return [*first, *(layer.name for layer in spec.layers), AGGREGATOR]
+    layers = [layer.name for layer in spec.layers]
+    if stopped is not None and stopped["layer"] in layers:
+        layers = layers[: layers.index(stopped["layer"]) + 1]
+    return [*first, *layers, AGGREGATOR]
 
 
 def _nothing(config: RunnableConfig) -> StateSnapshot:

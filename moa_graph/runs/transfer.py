@@ -31,7 +31,7 @@ from moa_graph.runs.redacting import Redactor
 from moa_graph.runs.stores import Store
 from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
 from moa_graph.spec.loading import parse_spec, spec_hash
-from moa_graph.state import Proposal
+from moa_graph.state import Proposal, Stopped
 
 __all__ = ["export_thread", "import_thread"]
 
@@ -101,13 +101,16 @@ def _event(number: int, thread: Thread, before: Thread | None) -> Iterator[Line]
     elif not thread.ended_steps:
         yield {"type": "question", **about}
     elif thread.answered:
-        yield {"type": "answer", **about, "message": _dump(thread.values["messages"][-1])}
+        asked = [dict(each) for each in thread.proposals.values() if each["layer"] == AGGREGATOR]
+        message = _dump(thread.values["messages"][-1])
+        yield {"type": "answer", **about, "message": message, **({"proposals": asked} if asked else {})}
     elif thread.ended_steps[-1] == RETRIEVE:
         yield {"type": "retrieve", **about, **_retrieved(thread)}
     else:
         layer = thread.ended_steps[-1]
         made = [dict(proposal) for proposal in thread.proposals.values() if proposal["layer"] == layer]
-        yield {"type": "layer", **about, "layer": layer, "proposals": made}
+        stopped = {"stopped": thread.stopped["reason"]} if thread.stopped else {}
+        yield {"type": "layer", **about, "layer": layer, "proposals": made, **stopped}
     kept = thread.values.get("moa_kept") or {"message": None, "proposals": {}}
     carried = kept["proposals"] if kept["message"] == thread.turn.message_ids[-1] else {}
     for proposal in {**carried, **thread.finished}.values():
@@ -123,7 +126,12 @@ def _taken_over(thread: Thread) -> Line:
         "proposals": [dict(proposal) for proposal in thread.proposals.values()],
         "answer": _dump(thread.values["messages"][-1]) if thread.answered else None,
         **(_retrieved(thread) if RETRIEVE in ended else {}),
+        **({"stopped": _stopped(thread.stopped)} if thread.stopped else {}),
     }
+
+
+def _stopped(stopped: Stopped) -> Line:
+    return {"layer": stopped["layer"], "reason": stopped["reason"]}
 
 
 def _retrieved(thread: Thread) -> Line:
@@ -250,24 +258,36 @@ def _update(thread: Thread, step: Step) -> tuple[str, dict[str, Any]]:
         case Question():
             return START, state | {"messages": question_of(thread)}
         case Fork():
-            node = event.after or START
-            state["messages"] = [*event.conversation, *messages_from_dict(turn.messages)]
-            if event.proposals:
-                state["proposals"] = _by_id(event.proposals)
-            state |= _found(event)
-            if event.answer is not None:
-                state |= {"messages": [*state["messages"], event.answer], "status": "answered"}
-            return node, state
+            return event.after or START, state | _forked(turn, event)
         case Retrieve():
             return RETRIEVE, state | _emptied(thread) | _found(event) | {"passages": event.passages}
         case Layer():
             before = _emptied(thread) if event.layer == thread.steps[0] else {}
             records: Any = {**before.get("proposals", {}), **_by_id(event.proposals)}
+            if event.stopped is not None:
+                state |= _ending(turn, event.layer, event.stopped)
             return event.layer, state | {"proposals": records}
         case Edit():
             return thread.ended_steps[-1], state | {"proposals": _by_id(event.proposals)}
         case Answer():
+            if event.proposals:
+                state["proposals"] = _by_id(event.proposals)
             return AGGREGATOR, state | {"messages": [event.message], "status": "answered"}
+
+
+def _ending(turn: Turn, layer: str, reason: str) -> dict[str, Stopped]:
+    return {"moa_stopped": {"message": turn.message_ids[-1], "layer": layer, "reason": reason}}
+
+
+def _forked(turn: Turn, event: Fork) -> dict[str, Any]:
+    state: dict[str, Any] = {"messages": [*event.conversation, *messages_from_dict(turn.messages)]}
+    if event.proposals:
+        state["proposals"] = _by_id(event.proposals)
+    if event.stopped is not None:
+        state |= _ending(turn, event.stopped.layer, event.stopped.reason)
+    if event.answer is not None:
+        state |= {"messages": [*state["messages"], event.answer], "status": "answered"}
+    return state | _found(event)
 
 
 def _found(event: Fork | Retrieve) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from moa_graph.passages import Passage, ShownSource
 from moa_graph.runs.serializer import untrusted
-from moa_graph.state import Kept, Proposal
+from moa_graph.state import Kept, Proposal, Stopped
 from moa_graph.usage import Usage
 
 __all__ = [
@@ -37,6 +37,7 @@ class _State(TypedDict):
     passages: NotRequired[list[Passage]]
     moa_warnings: NotRequired[list[str]]
     moa_kept: NotRequired[Kept | None]
+    moa_stopped: NotRequired[Stopped | None]
 
 
 class _Caller(TypedDict):
@@ -60,6 +61,8 @@ class _Summary(TypedDict):
     aggregator: _Caller
     failed_aggregators: list[Proposal]
     sources: NotRequired[list[ShownSource]]
+    decision: NotRequired[dict[str, Any]]
+    stopped: NotRequired[dict[str, str]]
 
 
 _STATE = TypeAdapter(_State)
@@ -132,7 +135,7 @@ def check_writes(
                 _STATE.validate_python({channel: kept})
             case "messages":
                 _STATE.validate_python({channel: value if isinstance(value, list) else [value]})
-            case "status" | "nonce" | "passages" | "moa_warnings" | "moa_kept":
+            case "status" | "nonce" | "passages" | "moa_warnings" | "moa_kept" | "moa_stopped":
                 _STATE.validate_python({channel: value})
 
 

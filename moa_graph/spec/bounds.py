@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from moa_graph.spec.document import Path, as_mapping, as_sequence
+from moa_graph.spec.kinds import samples_of
 from moa_graph.spec.parts import Part, raw_proposers
 from moa_graph.spec.providers import provider_of
 from moa_graph.spec.slots import FREE_PROVIDERS
 
-__all__ = ["check_bounds", "samples_of", "uses_of"]
+__all__ = ["aides_of", "check_bounds", "uses_of"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,19 @@ def uses_of(part: Part) -> Iterator[Use]:
     for index, slot in enumerate(as_sequence(aggregator.get("fallbacks"))):
         if isinstance(slot, str):
             yield Use(("aggregator", "fallbacks", index), slot, aggregator.get("max_tokens"))
+    for path in aides_of(part):
+        if isinstance(slot := part.at(path), str):
+            yield Use(path, slot, None)
 
 
-def samples_of(proposer: Any) -> int:
-    """Return how often raw data of a proposer wants to be asked; 1 where it says no usable number."""
-    samples = as_mapping(proposer).get("samples", 1)
-    return samples if isinstance(samples, int) and 1 <= samples <= 100 else 1
+def aides_of(part: Part) -> Iterator[Path]:
+    """Yield the places that name who is asked about proposals."""
+    for number, _ in enumerate(as_sequence(part.data.get("layers"))):
+        for key in ("select", "residual"):
+            yield ("layers", number, key, "model")
+        yield ("layers", number, "references", "summarizer")
+    yield ("stop", "model")
+    yield ("aggregator", "references", "summarizer")
 
 
 def check_bounds(part: Part) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from moa_graph.spec.bounds import check_bounds, samples_of, uses_of
+from moa_graph.spec.bounds import check_bounds, uses_of
 from moa_graph.spec.document import Path, as_mapping, as_sequence, show
-from moa_graph.spec.kinds import check_kind, stem_of
+from moa_graph.spec.kinds import check_kind, ids_of, samples_of
 from moa_graph.spec.parts import Part, raw_proposers
 from moa_graph.spec.providers import check_model, provider_of
+from moa_graph.spec.relations import check_primitives
 from moa_graph.spec.retrieving import check_known, check_retrieval
 from moa_graph.spec.schema import RESERVED_LAYER_NAMES, default_layer_name
 from moa_graph.spec.slots import LOCAL_PROVIDERS
@@ -57,6 +58,7 @@ def check_part(part: Part) -> None:
     _check_layers(part)
     _check_fallbacks(part, as_mapping(part.data.get("aggregator")))
     check_retrieval(part)
+    check_primitives(part)
     check_bounds(part)
 
 
@@ -100,13 +102,6 @@ def _check_layers(part: Part) -> None:
                 message = f"{show(name)} is the name of layers[{seen[name]}] already"
                 part.fault((*path, "name"), message, expected="a name of its own for each layer")
             seen.setdefault(name, number)
-        if number == 0 and "references" in layer:
-            part.fault(
-                (*path, "references"),
-                "the first layer has nothing before it to refer to",
-                expected="`references` in a later layer or in the aggregator",
-                at=part.key((*path, "references")),
-            )
         _check_proposers(part, path, layer)
 
 
@@ -117,10 +112,11 @@ def _check_proposers(part: Part, path: Path, layer: dict[str, Any]) -> None:
         here: Path = (*path, "proposers", index)
         samples = samples_of(proposer)
         width += samples
-        stem = stem_of(part, here, proposer) if proposer else None
-        if stem is None:
-            continue
-        ids = [stem] if samples == 1 else [f"{stem}-{number}" for number in range(1, samples + 1)]
+        temperatures = as_mapping(proposer).get("temperature")
+        if isinstance(temperatures, list) and 0 < len(temperatures) != samples:
+            message = f"{len(temperatures)} temperatures for {samples} samples"
+            part.fault((*here, "temperature"), message, expected="one for each sample")
+        ids = ids_of(part, here, proposer)
         taken = next((id_ for id_ in ids if id_ in seen), None)
         if taken is not None:
             part.fault(

@@ -8,7 +8,22 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic.json_schema import WithJsonSchema
 
-__all__ = ["Attempts", "Duration", "Name", "Strict", "Temperature", "Text", "Tokens", "parse_duration"]
+__all__ = [
+    "LIST",
+    "MAPPING",
+    "NUMBER",
+    "SHAPES",
+    "WORD",
+    "Attempts",
+    "Duration",
+    "Name",
+    "Strict",
+    "Temperature",
+    "Text",
+    "Tokens",
+    "parse_duration",
+    "shape_of",
+]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,9}(ms|s|m|h)")
@@ -68,3 +83,19 @@ class Strict(BaseModel):
     """Refuse unknown keys and other types than those that are said; never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+WORD, NUMBER, LIST, MAPPING = "<word>", "<number>", "<list>", "<mapping>"
+SHAPES = frozenset({WORD, NUMBER, LIST, MAPPING})
+"""Tags of values that may have one of several shapes; pydantic puts them into the places of faults."""
+
+
+def shape_of(value: Any) -> str | None:
+    """Return the tag of a value's shape, None for what has none of them."""
+    if isinstance(value, str):
+        return WORD
+    if isinstance(value, list | tuple):
+        return LIST
+    if isinstance(value, dict | BaseModel):
+        return MAPPING
+    return NUMBER if isinstance(value, int | float) and not isinstance(value, bool) else None

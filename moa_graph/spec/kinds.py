@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from moa_graph.spec.document import Path, as_sequence, show
+from moa_graph.spec.document import Path, as_mapping, as_sequence, show
 from moa_graph.spec.parts import Part
 
-__all__ = ["check_kind", "check_twice", "stem_of"]
+__all__ = ["check_kind", "check_twice", "ids_of", "samples_of"]
 
 _KINDS = ("model", "runnable", "spec")
 _ONE_OF = "one of `model`, `runnable`, `spec`"
@@ -58,9 +58,25 @@ def check_twice(part: Part, path: Path, names: Any) -> None:
             seen.add(name)
 
 
-def stem_of(part: Part, path: Path, proposer: dict[str, Any]) -> str | None:
+def _stem(part: Part, path: Path, proposer: dict[str, Any]) -> str | None:
     """Return a proposer's name in its layer, before samples are numbered; None if it has no usable one."""
     inner = part.inside.get((*path, "spec"))
     names = [proposer.get("id"), proposer.get("model"), proposer.get("runnable")]
     given = next((name for name in names if name), inner.data.get("name") if inner else None)
     return given if isinstance(given, str) else None
+
+
+def samples_of(proposer: Any) -> int:
+    """Return how often raw data of a proposer wants to be asked; 1 where it says no usable number."""
+    temperatures = as_sequence(as_mapping(proposer).get("temperature"))
+    samples = as_mapping(proposer).get("samples", len(temperatures) or 1)
+    return samples if isinstance(samples, int) and 1 <= samples <= 100 else 1
+
+
+def ids_of(part: Part, path: Path, proposer: dict[str, Any] | None) -> list[str]:
+    """Return a proposer's ids in its layer, one for each sample; none if it has no usable name."""
+    stem = _stem(part, path, proposer) if proposer else None
+    if stem is None:
+        return []
+    samples = samples_of(proposer)
+    return [stem] if samples == 1 else [f"{stem}-{number}" for number in range(1, samples + 1)]

@@ -52,6 +52,16 @@ class Part:
         whole = (*self.base, *path)
         self.document.fault(whole, message, expected=expected, suggestion=suggestion, at=at)
 
+    def at(self, path: Path) -> Any:
+        """Return the value at a path; None where there is none."""
+        value: Any = self.data
+        for key in path:
+            if isinstance(value, list) and isinstance(key, int):
+                value = value[key] if key < len(value) else None
+            else:
+                value = as_mapping(value).get(str(key))
+        return value
+
     def has_fault(self, path: Path) -> bool:
         """Tell whether exactly this part has a fault already."""
         return self.document.has_fault((*self.base, *path))

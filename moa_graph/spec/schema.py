@@ -6,9 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from moa_graph.spec.fields import Attempts, Duration, Name, Strict, Temperature, Text, Tokens
+from moa_graph.spec.extracting import Extract
+from moa_graph.spec.fields import (
+    LIST,
+    NUMBER,
+    Attempts,
+    Duration,
+    Name,
+    Strict,
+    Temperature,
+    Text,
+    Tokens,
+    shape_of,
+)
+from moa_graph.spec.primitives import ReferencesSpec, ResidualSpec, SelectSpec, StopSpec
 from moa_graph.spec.slots import ModelSpec, PriceSpec, RetrieverSpec
 
 __all__ = [
@@ -24,13 +37,16 @@ __all__ = [
     "PriceSpec",
     "ProposerSpec",
     "ReferencesSpec",
+    "ResidualSpec",
     "RetrieverSpec",
+    "SelectSpec",
+    "StopSpec",
     "default_layer_name",
 ]
 
 RESERVED_LAYER_NAMES = frozenset(
-    {"aggregator", "budget", "messages", "moa_kept", "moa_warnings", "nonce", "passages", "proposals"}
-    | {"retrieve", "status"}
+    {"aggregator", "budget", "messages", "moa_kept", "moa_stopped", "moa_warnings", "nonce", "passages"}
+    | {"proposals", "retrieve", "status"}
 )
 """Names that a layer cannot have: its graph node would clash with another node or a key of the state."""
 
@@ -57,26 +73,22 @@ class LimitsSpec(Strict):
     max_output_chars: int = Field(default=200_000, ge=1, description="Longest output in characters.")
 
 
-class ReferencesSpec(Strict):
-    """Say which earlier proposals enter a prompt, and where.
-
-    `placement: system` is the paper's protocol; `user` puts them into one trailing user block.
-    """
-
-    from_: Literal["previous"] = Field(
-        default="previous", alias="from", description="Which proposals: those of the previous layer."
-    )
-    placement: Literal["system", "user"] = Field(
-        default="system", description="system: the paper's protocol; user: one trailing user block."
-    )
-    order: Literal["listed"] = Field(default="listed", description="listed: the order of the spec.")
-
-
 def _one_name(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
 Names = Annotated[list[Name], BeforeValidator(_one_name, json_schema_input_type=Name | list[Name])]
+
+
+Temperatures = Annotated[
+    Annotated[Temperature, Tag(NUMBER)]
+    | Annotated[list[Temperature], Field(min_length=1, max_length=100), Tag(LIST)],
+    Discriminator(
+        shape_of,
+        custom_error_type="shape",
+        custom_error_message="a number, or a list of them such as [0.3, 0.7, 1.0]",
+    ),
+]
 
 
 class ProposerSpec(Strict):
@@ -101,8 +113,11 @@ class ProposerSpec(Strict):
     id: Name | None = Field(
         default=None, description="Its name in the layer; default: that of its slot, runnable or spec."
     )
+    role: Text | None = Field(default=None, description="Who it is to be; put before `system`.")
     system: Text | None = Field(default=None, description="A system prompt for this proposer.")
-    temperature: Temperature | None = Field(default=None, description="Overrides the slot's.")
+    temperature: Temperatures | None = Field(
+        default=None, description="Overrides the slot's; a list: one for each sample."
+    )
     max_tokens: Tokens | None = Field(default=None, description="Overrides the slot's.")
     samples: int = Field(default=1, ge=1, le=100, description="Ask this often: id-1, id-2, …")
     timeout: Duration | None = Field(default=None, description="Overrides the layer's.")
@@ -114,8 +129,23 @@ class ProposerSpec(Strict):
         return self.id or self.model or self.runnable or (self.spec.name if self.spec else "")
 
 
+def _instruction(proposer: ProposerSpec) -> str | None:
+    parts = [f"Your role: {proposer.role}" if proposer.role else None, proposer.system]
+    return "\n\n".join(part for part in parts if part) or None
+
+
+def _temperature(id_: str, proposer: ProposerSpec) -> float | None:
+    if not isinstance(proposer.temperature, list):
+        return proposer.temperature
+    return proposer.temperature[int(id_.rpartition("-")[2]) - 1 if proposer.samples > 1 else 0]
+
+
 def _short_form(value: Any) -> Any:
-    return {"model": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"model": value}
+    if isinstance(value, dict) and isinstance(value.get("temperature"), list) and "samples" not in value:
+        return {**value, "samples": len(value["temperature"])}
+    return value
 
 
 @dataclass(frozen=True)
@@ -154,8 +184,15 @@ class LayerSpec(Strict):
     deadline: Duration | None = Field(default=None, description="Hard end of the layer.")
     timeout: Duration | None = Field(default=None, description="Overrides `defaults.timeout`.")
     attempts: Attempts | None = Field(default=None, description="Overrides `defaults.attempts`.")
+    concurrency: int | None = Field(
+        default=None, ge=1, description="Proposers asked at once, in the order of the spec; default: all."
+    )
     references: ReferencesSpec = Field(
-        default=ReferencesSpec(), description="How it sees the previous layer; not in the first layer."
+        default=ReferencesSpec(), description="How it sees earlier layers; not in the first layer."
+    )
+    select: SelectSpec | None = Field(default=None, description="Which proposals go on; default: all.")
+    residual: ResidualSpec | None = Field(
+        default=None, description="Write down what this layer changed, for the next step; not in the first."
     )
 
     @property
@@ -177,7 +214,23 @@ class LayerSpec(Strict):
 class AggregatorSpec(Strict):
     """Describe the final model: who writes the answer, and who takes over when it fails."""
 
-    model: Name = Field(description="A slot: who writes the answer.")
+    model: Name | None = Field(
+        default=None, description="A slot: who writes the answer, or chooses it; only vote can do without."
+    )
+    reduce: Literal["synthesize", "pick", "vote", "consistency"] = Field(
+        default="synthesize",
+        description="synthesize: the model writes the answer; the others take a proposal as it is.",
+    )
+    extract: Extract | None = Field(default=None, description="vote: how an answer is read.")
+    weights: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="vote: what a proposer's vote counts; default: 1."
+    )
+    window: int | None = Field(
+        default=None, ge=2, description="synthesize: references seen at once; the synthesis is carried on."
+    )
+    on_error: Literal["fail", "first"] = Field(
+        default="fail", description="When none can be chosen: fail, or take the first proposal, and say so."
+    )
     fallbacks: list[Name] = Field(
         default_factory=list, description="Slots tried in turn when the aggregator fails."
     )
@@ -186,9 +239,7 @@ class AggregatorSpec(Strict):
     max_tokens: Tokens | None = Field(default=None, description="Overrides the slot's.")
     timeout: Duration | None = Field(default=None, description="Overrides `defaults.timeout`.")
     attempts: Attempts | None = Field(default=None, description="Overrides `defaults.attempts`.")
-    references: ReferencesSpec = Field(
-        default=ReferencesSpec(), description="How it sees the last layer's proposals."
-    )
+    references: ReferencesSpec = Field(default=ReferencesSpec(), description="How it sees the proposals.")
     retrieve: Names = Field(default_factory=list, description="Retrievers whose passages it alone sees.")
     citations: Literal["none", "checked", "required"] = Field(
         default="none",
@@ -241,6 +292,9 @@ class MoASpec(Strict):
     layers: Annotated[list[LayerSpec], BeforeValidator(_name_layers)] = Field(
         default_factory=list, description="The proposer layers; none: the aggregator answers alone."
     )
+    stop: StopSpec | None = Field(
+        default=None, description="When the layers that are left are not needed; default: never."
+    )
     aggregator: AggregatorSpec = Field(description="Who writes the answer.")
 
     @property
@@ -260,8 +314,8 @@ class MoASpec(Strict):
             Member(
                 id=id_,
                 model=proposer.model,
-                system=proposer.system,
-                temperature=proposer.temperature,
+                system=_instruction(proposer),
+                temperature=_temperature(id_, proposer),
                 max_tokens=proposer.max_tokens,
                 timeout=proposer.timeout or layer.timeout or self.defaults.timeout,
                 attempts=proposer.attempts or layer.attempts or self.defaults.attempts,
@@ -290,4 +344,26 @@ class MoASpec(Strict):
                 retrieve=tuple(spec.retrieve),
             )
             for slot in [spec.model, *spec.fallbacks]
+            if slot is not None
         ]
+
+    def aide(self, id_: str, slot: str) -> Member:
+        """Return a model that is asked about proposals: it ranks, judges, compares or sums up."""
+        return Member(
+            id=id_,
+            model=slot,
+            system=None,
+            temperature=None,
+            max_tokens=None,
+            timeout=self.defaults.timeout,
+            attempts=self.defaults.attempts,
+        )
+
+    def aides(self) -> list[str]:
+        """Return the slots of all that are asked about proposals, in the order of the spec."""
+        slots = []
+        for layer in self.layers:
+            slots += [layer.references.summarizer]
+            slots += [part.model for part in (layer.select, layer.residual) if part is not None]
+        slots += [self.stop.model if self.stop else None, self.aggregator.references.summarizer]
+        return list(dict.fromkeys(slot for slot in slots if slot is not None))

@@ -9,7 +9,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from moa_graph.spec.document import Document, Path, as_mapping, show
+from moa_graph.spec.extracting import ExtractSpec
+from moa_graph.spec.fields import SHAPES
 from moa_graph.spec.parts import Part
+from moa_graph.spec.primitives import ReferencesSpec, ResidualSpec, SelectSpec, SourceSpec, StopSpec
 from moa_graph.spec.providers import ExtractiveParams, is_extractive
 from moa_graph.spec.schema import (
     AggregatorSpec,
@@ -19,7 +22,6 @@ from moa_graph.spec.schema import (
     MoASpec,
     ModelSpec,
     ProposerSpec,
-    ReferencesSpec,
 )
 from moa_graph.spec.slots import PriceSpec, RetrieverSpec
 
@@ -38,8 +40,16 @@ _CLASSES: dict[tuple[str, ...], type[BaseModel]] = {
     ("layers", "*", "proposers", "*", "price"): PriceSpec,
     ("layers", "*", "proposers", "*", "spec"): MoASpec,
     ("layers", "*", "references"): ReferencesSpec,
+    ("layers", "*", "references", "from", "*"): SourceSpec,
+    ("layers", "*", "select"): SelectSpec,
+    ("layers", "*", "select", "extract"): ExtractSpec,
+    ("layers", "*", "residual"): ResidualSpec,
+    ("stop",): StopSpec,
+    ("stop", "extract"): ExtractSpec,
     ("aggregator",): AggregatorSpec,
     ("aggregator", "references"): ReferencesSpec,
+    ("aggregator", "references", "from", "*"): SourceSpec,
+    ("aggregator", "extract"): ExtractSpec,
 }
 
 _TYPES = {
@@ -47,6 +57,7 @@ _TYPES = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
+    "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -73,10 +84,17 @@ _EXAMPLES = {
     ("layers", "*", "proposers", "*", "spec"): "{moa: 1, name: inner, …}, or the path of a file",
     ("layers", "*", "proposers", "*", "tools"): "[search]",
     ("layers", "*", "references"): "{placement: user}",
+    ("layers", "*", "select"): "{by: rank, model: a, keep: 2}",
+    ("layers", "*", "select", "extract"): "{by: number}",
+    ("layers", "*", "residual"): "{model: a}",
+    ("stop", "extract"): "{by: number}",
+    ("stop",): "{by: agreement, agree: 2, extract: number}",
     ("aggregator",): "{model: a}",
     ("aggregator", "fallbacks"): "[a, b]",
     ("aggregator", "references"): "{placement: user}",
     ("aggregator", "retrieve"): "[docs]",
+    ("aggregator", "extract"): "{by: number}",
+    ("aggregator", "weights"): "{a: 2}",
 }
 """What to write where a mapping or a list is expected; a and b are slots."""
 
@@ -114,7 +132,8 @@ def check_params(part: Part) -> None:
 
 
 def _note(document: Document, details: ErrorDetails) -> None:
-    path: Path = details["loc"]
+    path: Path = tuple(part for part in details["loc"] if part not in SHAPES)
+    details = {**details, "loc": path}
     kind = details["type"]
     if kind == "extra_forbidden":
         known = _known_keys(path[:-1])
@@ -135,7 +154,7 @@ def _note(document: Document, details: ErrorDetails) -> None:
         )
     else:
         message, expected = _say(details)
-        words = re.findall(r'"(\w+)"', expected) if kind == "literal_error" else []
+        words = re.findall(r'"([\w-]+)"', expected) if kind == "literal_error" else []
         suggestion = document.suggest(details["input"], words) if words else ""
         document.fault(path, message, expected=expected, suggestion=suggestion)
 
@@ -154,12 +173,14 @@ def _say(details: ErrorDetails) -> tuple[str, str]:  # noqa: PLR0911  (one retur
         key, words = _LIMITS[kind]
         return "out of bounds", f"{words} {context[key]:g}"
     if kind == "literal_error":
-        known = [show(word) for word in re.findall(r"'(\w+)'", str(context["expected"]))]
+        known = [show(word) for word in re.findall(r"'([\w-]+)'", str(context["expected"]))]
         return "not one of the known words", "one of " * (len(known) > 1) + ", ".join(known)
     if kind == "string_pattern_mismatch":
         return "not a name", _NAME
     if kind in {"too_short", "string_too_short"}:
         return "empty", "at least one entry" if kind == "too_short" else "some text"
+    if kind == "shape":
+        return f"{_kind_of(given)} stands here", str(details["msg"])
     if kind == "value_error":
         return str(context["error"]), ""
     return "not a value that fits here", ""
@@ -200,4 +221,4 @@ def _description(path: Path) -> str:
     model = _class_at(path[:-1])
     fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
     text = (fields[str(path[-1])].description or "").rstrip(".") if str(path[-1]) in fields else ""
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]  # USD stays
+    return text if text[:2].isalpha() and text[:2].isupper() else text[:1].lower() + text[1:]  # USD stays

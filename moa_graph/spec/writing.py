@@ -102,7 +102,8 @@ def _first_form(spec: MoASpec) -> dict[str, Any]:
     """
     data = spec.model_dump(mode="json", by_alias=True)
     proposers = [proposer for layer in data["layers"] for proposer in layer["proposers"]]
-    for place in [data, data["aggregator"], *proposers]:
+    holders = [*data["layers"], data["aggregator"]]
+    for place in [data, *holders, *(holder["references"] for holder in holders), *proposers]:
         for key, default in _LATER.items():
             if key in place and place[key] == default:
                 del place[key]
@@ -119,6 +120,24 @@ _LATER: dict[str, Any] = {
     "max_steps": None,
     "retrieve": [],
     "price": None,
+    "role": None,
+    "concurrency": None,
+    "select": None,
+    "residual": None,
+    "stop": None,
+    "reduce": "synthesize",
+    "extract": None,
+    "weights": {},
+    "window": None,
+    "on_error": "fail",
+    "see": "all",
+    "self": True,
+    "seed": 0,
+    "anonymous": True,
+    "max_chars": None,
+    "payload": "answer",
+    "summarizer": None,
+    "instruction": None,
 }
 
 

@@ -58,7 +58,6 @@ TABLE = {
     "bad name": (VALID.replace("name: test", "name: a/b"), 2, 7, "name", "not a name; expected 1 to 64"),
     "bad name of a slot": (VALID.replace("  b:", "  'b c':"), 5, 3, 'models["b c"]', "not a name; expected 1 to 64"),
     "unknown word": (VALID.replace("{model: a}", "{model: a, references: {placement: sytem}}"), 8, 48, "aggregator.references.placement", 'expected one of "system", "user" (did you mean "system"?)'),
-    "the only word": (VALID.replace("{model: a}", "{model: a, references: {order: shuffled}}"), 8, 44, "aggregator.references.order", 'not one of the known words; expected "listed"'),
     "duration": (VALID + "defaults: {timeout: 5 parsecs}\n", 9, 21, "defaults.timeout", "not a duration such as 30s"),
     "duration of zero": (VALID + "defaults: {timeout: 0s}\n", 9, 21, "defaults.timeout", "longer than 0"),
     "duration true": (VALID + "defaults: {timeout: true}\n", 9, 21, "defaults.timeout", "not a duration"),

@@ -1,0 +1,102 @@
+"""`moa report`: figures of evaluated runs, in the style of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moa_graph.cli.options import Json
+from moa_graph.cli.tables import columns
+from moa_graph.cli.text import one_line, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from moa_graph.evaluation.curves import Shape
+    from moa_graph.evaluation.figures import Curve
+    from moa_graph.evaluation.statistics import Interval
+
+__all__ = ["report"]
+
+_SUFFIXES = (".png", ".svg")
+
+
+class _Figure(StrEnum):
+    BY_LAYER = "by-layer"
+    BY_PROPOSERS = "by-proposers"
+    SINGLE_MULTIPLE = "single-multiple"
+    COST_QUALITY = "cost-quality"
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="The folders that `moa eval` wrote.")],
+    *,
+    figure: Annotated[_Figure, typer.Option(help="What is shown.")] = _Figure.BY_LAYER,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Draw it: .png or .svg (needs the extra eval)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how good runs of `moa eval` are, as figures with intervals.
+
+    `by-layer` follows each run layer after layer, `by-proposers` compares runs of different width,
+    `single-multiple` those of one proposer model with those of several, `cost-quality` sets accuracy against
+    USD a question. The figures themselves go to stdout; -o draws them.
+    """
+    if output is not None and output.suffix.lower() not in _SUFFIXES:
+        raise typer.BadParameter(f"{output}: the suffix must be .png or .svg", param_hint="-o")
+    from moa_graph.evaluation.curves import curves_of, read_judged  # noqa: PLC0415 -- pydantic costs start-up time
+
+    read = [read_judged(run) for run in runs]
+    shape, curves = curves_of(figure.value, read)
+    _tell_left_out([run.name for run in read], curves, figure)
+    if output is not None:
+        _draw(shape, curves, output)
+    if as_json:
+        typer.echo(to_json({"figure": figure, "curves": [_record(curve) for curve in curves]}))
+    else:
+        typer.echo("\n".join(_lines(shape, curves)))
+
+
+def _tell_left_out(names: Sequence[str], curves: Sequence[Curve], figure: _Figure) -> None:
+    shown = {point.label for _, points in curves for point in points}
+    for name in names if figure == _Figure.COST_QUALITY else ():
+        if name not in shown:
+            typer.echo(f"{one_line(name)} is left out: what some of its questions cost is unknown", err=True)
+
+
+def _draw(shape: Shape, curves: Sequence[Curve], file: Path) -> None:
+    from moa_graph.evaluation.figures import draw_curves, save  # noqa: PLC0415 -- pydantic costs start-up time
+
+    picture = draw_curves(
+        curves, title=shape.title, across=shape.across, upward="accuracy, %", joined=shape.joined
+    )
+    try:
+        save(picture, file)
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror or error}", param_hint="-o") from error
+    typer.echo(f"wrote {file}", err=True)
+
+
+def _lines(shape: Shape, curves: Sequence[Curve]) -> Iterator[str]:
+    yield f"{shape.title}, in %, with 95 % intervals over questions"
+    yield ""
+    rows = [
+        (one_line(name), _place(point.at), str(point.value.times(100)), one_line(point.label))
+        for name, points in curves
+        for point in points
+    ]
+    yield from columns([("curve", shape.across.partition(";")[0], "accuracy", ""), *rows], right={1})
+
+
+def _place(at: int | Interval) -> str:
+    return str(at) if isinstance(at, int) else f"{at:.4f}"
+
+
+def _record(curve: Curve) -> dict[str, Any]:
+    return {"curve": curve[0], "points": [asdict(point) for point in curve[1]]}

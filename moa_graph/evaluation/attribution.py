@@ -1,0 +1,164 @@
+"""Which proposals the sentences of an answer are worded like.
+
+Similar wording is no proof of cause: two models may write the same without having seen each other. What an
+answer owes to a proposal is asked by dropping that and running again: see `evaluation.dropping`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from moa_graph.extras import needing
+
+__all__ = ["LABELS", "Attribution", "Label", "Likeness", "SentenceOrigin", "attribute", "similarity_of"]
+
+Label = Literal["verbatim", "close", "shared", "none"]
+LABELS: tuple[Label, ...] = ("verbatim", "close", "shared", "none")
+
+_RUN = 5
+"""Tokens in a row that count as verbatim; fewer are found in unrelated texts, too."""
+_CLOSE = 0.7
+"""From this similarity on two sentences are worded alike."""
+# Scripts that are written without spaces: each sign is a token.
+_SIGN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
+_TOKEN = re.compile(rf"[{_SIGN}]|[^\W{_SIGN}]+(?:['’][^\W{_SIGN}]+)*")
+_ENDS = re.compile(
+    # No sentence ends with a title, a Latin abbreviation or an initial; none begins with a small letter.
+    r"(?<=[.!?…])(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|vs|cf|al)\.)(?<!\bMrs\.)(?<!\b(?:e\.g|i\.e)\.)"
+    r"[\"'”’)\]*_]*\s+(?=[^\s a-z])|(?<=[\u3002\uff01\uff1f])"
+)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Say how a sentence resembles a proposal.
+
+    `similarity`, 0 to 1, is that to the proposal's most similar sentence; `run` the longest row of at least
+    5 tokens that both have, as it stands in the sentence, "" without one.
+    """
+
+    proposal: str
+    similarity: float
+    run: str
+
+
+@dataclass(frozen=True)
+class SentenceOrigin:
+    """Hold a sentence of the answer and the proposals of similar wording, the most similar first.
+
+    `label` is "verbatim" (a row of at least 5 tokens stands in one proposal), "close" (a sentence of one
+    proposal is at least 0.7 similar), "shared" (one of both is true of several proposals) or "none".
+    """
+
+    text: str
+    label: Label
+    near: list[Likeness]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Hold the sentences of an answer in order, each with the proposals of similar wording."""
+
+    sentences: list[SentenceOrigin]
+
+    @property
+    def counts(self) -> dict[Label, int]:
+        """Count the sentences of each label."""
+        found = Counter(sentence.label for sentence in self.sentences)
+        return {label: found[label] for label in LABELS}
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as JSON types."""
+        return {"counts": self.counts, **asdict(self)}
+
+
+def attribute(answer: str, proposals: Mapping[str, str], *, question: str = "") -> Attribution:
+    """Say of each sentence of an answer which proposals, by id, it is worded like; no word about cause.
+
+    Tokens are words, or signs where a script has no spaces, without regard to case and punctuation.
+    Similarity is rapidfuzz's `fuzz.ratio` of tokens (1 less the normalised distance of insertions and
+    deletions). A row less than half as long as another proposal's counts for nothing, nor does what is no
+    more similar to the proposal than to the `question`. Raises ModelNotReady without the extra `eval`.
+    """
+    known = {id_: _Wording(text) for id_, text in proposals.items()}
+    asked = _Wording(question)
+    return Attribution([_origin(sentence, known, asked) for sentence in _sentences(answer)])
+
+
+def similarity_of(one: str, other: str) -> float:
+    """Return how similar two whole texts are, 0 to 1: of their tokens in order; raises as `attribute`."""
+    with needing("eval"):
+        from rapidfuzz.distance import Indel  # noqa: PLC0415 -- of the extra `eval`
+
+    return round(Indel.normalized_similarity(_tokens(one), _tokens(other)), 4)
+
+
+class _Wording:
+    """Hold the tokens of a text as they are compared: joined by spaces, and sentence by sentence."""
+
+    def __init__(self, text: str) -> None:
+        self.whole = _joined(_tokens(text))
+        self.sentences = [" ".join(_tokens(sentence)) for sentence in _sentences(text)]
+
+
+def _origin(sentence: str, known: Mapping[str, _Wording], asked: _Wording) -> SentenceOrigin:
+    places = [match.span() for match in _TOKEN.finditer(sentence)]
+    tokens = _tokens(sentence)
+    least = max(_RUN, _longest(tokens, asked.whole)[1] + 1)
+    close = max(_CLOSE, _nearest(tokens, asked.sentences) + 1e-9)
+    runs = {id_: _longest(tokens, wording.whole) for id_, wording in known.items()}
+    longest = max((length for _, length in runs.values()), default=0)
+    near = []
+    for id_, (start, length) in runs.items():
+        similarity = _nearest(tokens, known[id_].sentences)
+        verbatim = length >= least and 2 * length >= longest
+        if verbatim or similarity >= close:
+            run = sentence[places[start][0] : places[start + length - 1][1]] if verbatim else ""
+            near.append((length if verbatim else 0, Likeness(id_, round(similarity, 4), run)))
+    near.sort(key=lambda found: (-found[0], -found[1].similarity))
+    found = [likeness for _, likeness in near]
+    return SentenceOrigin(sentence, _label(found), found)
+
+
+def _label(near: Sequence[Likeness]) -> Label:
+    if len(near) > 1:
+        return "shared"
+    return "none" if not near else "verbatim" if near[0].run else "close"
+
+
+def _longest(tokens: Sequence[str], whole: str) -> tuple[int, int]:
+    """Return where the longest row of tokens that a text has begins, and how many they are."""
+    begin = longest = 0
+    for end in range(1, len(tokens) + 1):
+        # One that ends a token later is at most a token longer.
+        start = end - longest - 1
+        if _joined(tokens[start:end]) in whole:
+            begin, longest = start, longest + 1
+    return begin, longest
+
+
+def _nearest(tokens: Sequence[str], sentences: Sequence[str]) -> float:
+    """Return the similarity of a text's most similar sentence, 0 to 1."""
+    with needing("eval"):
+        from rapidfuzz import fuzz  # noqa: PLC0415 -- of the extra `eval`
+
+    text = " ".join(tokens)
+    return max((fuzz.ratio(text, sentence) / 100 for sentence in sentences if sentence and text), default=0.0)
+
+
+def _sentences(text: str) -> list[str]:
+    """Return everything that has a token: sentences, headings, rows of a table, lines of code."""
+    parts = (part.strip() for line in text.splitlines() for part in _ENDS.split(line))
+    return [part for part in parts if _TOKEN.search(part)]
+
+
+def _tokens(text: str) -> list[str]:
+    return [token.casefold().replace("’", "'") for token in _TOKEN.findall(text)]
+
+
+def _joined(tokens: Sequence[str]) -> str:
+    return f" {' '.join(tokens)} "

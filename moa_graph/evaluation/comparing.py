@@ -1,0 +1,238 @@
+"""Two runs of `moa eval` over the same items: how they differ, and whether the difference can be told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from moa_graph.errors import MoAError
+from moa_graph.evaluation.statistics import (
+    Interval,
+    can_be_told,
+    difference_interval,
+    mean_interval,
+    sign_test,
+)
+
+__all__ = ["MEASURES", "Change", "Difference", "EvaluatedRun", "RunComparison", "compare_runs", "read_run"]
+
+Record = Mapping[str, Any]
+Telling = Literal["higher", "lower", "no difference can be told"]
+
+MEASURES = ("correct", "cost", "calls", "seconds")
+"""What is compared: the share of right answers, USD, requests and seconds per item."""
+_RECORDS = "records.jsonl"
+_PIN = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """Hold the records of a run by their ids as text; the dataset's file and digest, where they are known."""
+
+    records: dict[str, dict[str, Any]]
+    dataset: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Hold one measure per item in both runs: its means, and the second minus the first with its interval.
+
+    `items` have the measure in both runs. `telling` says whether the second run is higher or lower: only
+    where the interval leaves out 0 and, for `correct`, McNemar's exact test agrees.
+    """
+
+    measure: str
+    old: Interval
+    new: Interval
+    difference: Interval
+    items: int
+    telling: Telling
+
+
+@dataclass(frozen=True)
+class Change:
+    """Hold an item whose answer became right, or wrong."""
+
+    id: str
+    old: str | None
+    new: str | None
+    gold: str | None
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Hold how two runs differ over the `items` that are in both.
+
+    `only_old` and `only_new` are ids that only one run has. `won` went from wrong to right, `lost` from
+    right to wrong; `both_right` and `both_wrong` count the rest, `chance` is the two-sided probability of
+    such a split where both runs are equally good (McNemar's exact test). `unscored` items say in one of the
+    runs not whether they are correct. `unknown` names measures that no item has in both runs.
+    """
+
+    items: int
+    only_old: list[str]
+    only_new: list[str]
+    differences: list[Difference]
+    unknown: list[str]
+    won: list[Change]
+    lost: list[Change]
+    both_right: int
+    both_wrong: int
+    unscored: int
+    chance: float
+
+
+def read_run(path: str | os.PathLike[str]) -> EvaluatedRun:
+    """Read the records of a run: of a folder that `moa eval` wrote to, or of a JSONL file.
+
+    Of several records of one item the last one counts. A last line that a crash cut off is left out. Raises
+    MoAError for what cannot be read or holds no records.
+    """
+    folder = Path(path)
+    file = folder / _RECORDS if folder.is_dir() else folder
+    records: dict[str, dict[str, Any]] = {}
+    lines = _text(file).split("\n")
+    for number, line in enumerate(lines, start=1):
+        record = _parsed(line)
+        if record is not None:
+            records[str(record["id"])] = record
+        elif line.strip() and number < len(lines):
+            raise MoAError(f"{file}:{number}: not a record of `moa eval`: expected an object with an id")
+    if not records:
+        raise MoAError(f"{file}: holds no records")
+    pin = _parsed_object(_text(folder / _PIN)) if (folder / _PIN).is_file() else None
+    dataset = (pin or {}).get("dataset") or {}
+    return EvaluatedRun(records, dataset.get("file"), dataset.get("digest"))
+
+
+def compare_runs(
+    old_run: EvaluatedRun, new_run: EvaluatedRun, *, seed: int = 0, resamples: int = 2000
+) -> RunComparison:
+    """Return how the second run differs from the first, item by item.
+
+    Raises MoAError where the runs are not over the same dataset: no id is in both, an item has another gold
+    answer, or there are no gold answers and the questions are known to be others.
+    """
+    old, new = old_run.records, new_run.records
+    ids = [id_ for id_ in old if id_ in new]
+    _check_same_dataset(old_run, new_run, ids)
+    differences = []
+    unknown = []
+    for measure in MEASURES:
+        found = _difference(measure, [(old[id_], new[id_]) for id_ in ids], seed, resamples)
+        if found is None:
+            unknown.append(measure)
+        else:
+            differences.append(found)
+    scored = [id_ for id_ in ids if _known(old[id_], "correct") and _known(new[id_], "correct")]
+    right = {id_: (bool(old[id_]["correct"]), bool(new[id_]["correct"])) for id_ in scored}
+    won = [_change(old[id_], new[id_]) for id_ in scored if right[id_] == (False, True)]
+    lost = [_change(old[id_], new[id_]) for id_ in scored if right[id_] == (True, False)]
+    return RunComparison(
+        items=len(ids),
+        only_old=[id_ for id_ in old if id_ not in new],
+        only_new=[id_ for id_ in new if id_ not in old],
+        differences=differences,
+        unknown=unknown,
+        won=won,
+        lost=lost,
+        both_right=sum(pair == (True, True) for pair in right.values()),
+        both_wrong=sum(pair == (False, False) for pair in right.values()),
+        unscored=len(ids) - len(scored),
+        chance=sign_test(len(won), len(lost)),
+    )
+
+
+def _check_same_dataset(old: EvaluatedRun, new: EvaluatedRun, ids: Sequence[str]) -> None:
+    hint = "Compare two runs of `moa eval` over one dataset."
+    if not ids:
+        raise MoAError("the runs are over different datasets: no item's id is in both", hint=hint)
+    golds = {id_: (_said(old.records[id_], "gold"), _said(new.records[id_], "gold")) for id_ in ids}
+    other = [id_ for id_, (before, after) in golds.items() if before != after]
+    if other:
+        raise MoAError(
+            f"the runs are over different datasets: {len(other)} of {len(ids)} items that are in both have "
+            f"another gold answer, such as {other[0]!r}",
+            hint=hint,
+        )
+    nothing_to_tell = all(gold == (None, None) for gold in golds.values())
+    if nothing_to_tell and old.digest and new.digest and old.digest != new.digest:
+        raise MoAError(
+            f"the runs are over different datasets: {old.dataset} and {new.dataset} as they were then",
+            hint=hint,
+        )
+
+
+def _difference(
+    measure: str, pairs: Sequence[tuple[Record, Record]], seed: int, resamples: int
+) -> Difference | None:
+    known = [
+        (float(before[measure]), float(after[measure]))
+        for before, after in pairs
+        if _known(before, measure) and _known(after, measure)
+    ]
+    if not known:
+        return None
+    before, after = [pair[0] for pair in known], [pair[1] for pair in known]
+    difference = difference_interval(before, after, seed=seed, resamples=resamples)
+    split = sum(b < a for b, a in known), sum(b > a for b, a in known)
+    told = can_be_told(difference, len(known))
+    if measure == "correct":
+        told = told and sign_test(*split) <= 1 - difference.level
+    telling: Telling = "no difference can be told"
+    if told:
+        telling = "higher" if difference.value > 0 else "lower"
+    return Difference(
+        measure=measure,
+        old=mean_interval(before, seed=seed, resamples=resamples),
+        new=mean_interval(after, seed=seed, resamples=resamples),
+        difference=difference,
+        items=len(known),
+        telling=telling,
+    )
+
+
+def _known(record: Record, measure: str) -> bool:
+    return isinstance(record.get(measure), bool | int | float)
+
+
+def _said(record: Record, field: str) -> str | None:
+    """Return a field as text; several gold answers are alternatives."""
+    value = record.get(field)
+    if isinstance(value, list):
+        return " | ".join(map(str, value))
+    return None if value is None else str(value)
+
+
+def _change(old: Record, new: Record) -> Change:
+    said = [
+        _said(record, "answer" if record.get("extracted") is None else "extracted") for record in (old, new)
+    ]
+    return Change(str(old["id"]), said[0], said[1], _said(old, "gold"))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
+        raise MoAError(f"{file}: cannot be read: {reason}") from error
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """Return a record, None for a line that holds none."""
+    record = _parsed_object(line)
+    return record if record is not None and record.get("id") is not None else None
+
+
+def _parsed_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

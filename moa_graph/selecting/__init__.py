@@ -1,0 +1,1 @@
+"""Choose among proposals: pure functions over texts, answers and their likeness."""

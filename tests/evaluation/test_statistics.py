@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from moa_graph.errors import MoAError, ModelNotReady
+from moa_graph.evaluation.statistics import (
+    Interval,
+    bootstrap_interval,
+    can_be_told,
+    difference_interval,
+    mean_interval,
+    sign_test,
+)
+
+
+def test_an_interval_is_written_with_its_ends_in_any_format() -> None:
+    interval = Interval(0.537, 0.501, 0.574)
+    assert str(interval.times(100)) == "53.7 [50.1, 57.4]"
+    assert f"{interval:.1%}" == "53.7% [50.1%, 57.4%]"
+    assert f"{interval}" == "0.5 [0.5, 0.6]"
+
+
+def test_a_negative_unit_swaps_the_ends() -> None:
+    assert Interval(1.0, 0.0, 3.0).times(-2) == Interval(-2.0, -6.0, -0.0)
+
+
+def test_an_interval_holds_its_ends_and_nothing_outside() -> None:
+    interval = Interval(0.2, 0.1, 0.3)
+    assert [interval.holds(value) for value in (0.1, 0.3, 0.09, 0.31)] == [True, True, False, False]
+
+
+def test_the_bootstrap_agrees_with_the_normal_approximation() -> None:
+    shares = [1.0] * 300 + [0.0] * 700
+    interval = mean_interval(shares)
+    assert interval.value == pytest.approx(0.3)
+    assert interval.low == pytest.approx(0.3 - 1.96 * 0.01449, abs=0.003)
+    assert interval.high == pytest.approx(0.3 + 1.96 * 0.01449, abs=0.003)
+
+
+def test_the_same_seed_gives_the_same_interval_and_a_level_widens_it() -> None:
+    values = [number**0.5 for number in range(50)]
+    assert mean_interval(values, seed=3) == mean_interval(values, seed=3)
+    assert mean_interval(values, seed=3) != mean_interval(values, seed=4)
+    narrow, wide = mean_interval(values, level=0.5), mean_interval(values, level=0.99)
+    assert wide.low < narrow.low < narrow.high < wide.high
+    assert wide.level == 0.99
+
+
+def test_items_are_paired_so_that_what_they_share_cancels_out() -> None:
+    old = [float(number) for number in range(100)]
+    difference = difference_interval(old, [value + 1 for value in old])
+    assert (difference.value, difference.low, difference.high) == (1.0, 1.0, 1.0)
+
+
+def test_unequal_lengths_are_no_pairs() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        difference_interval([1.0], [1.0, 2.0])
+
+
+def test_any_statistic_of_the_items_has_an_interval() -> None:
+    interval = bootstrap_interval(lambda items: float(items.max()), 10, resamples=200)
+    assert interval.value == 9
+    assert interval.low < 9 == interval.high
+
+
+def test_nothing_is_estimated_from_no_items() -> None:
+    with pytest.raises(MoAError, match="no items"):
+        mean_interval([])
+
+
+def test_fewer_than_six_items_tell_nothing_whatever_they_say() -> None:
+    certain = Interval(1.0, 1.0, 1.0)
+    assert not can_be_told(certain, 5)
+    assert can_be_told(certain, 6)
+    assert not can_be_told(certain, 6, against=1.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "chance"),
+    [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (6, 0, 2 / 64), (1, 9, 2 * 11 / 1024), (0, 2000, 0.0)],
+)
+def test_the_sign_test_is_exact(one: int, other: int, chance: float) -> None:
+    assert sign_test(one, other) == pytest.approx(chance)
+
+
+def test_without_numpy_the_install_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(ModelNotReady, match=r"pip install 'moa-graph\[eval\]'"):
+        bootstrap_interval(lambda _: 0.0, 3)
