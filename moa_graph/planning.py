@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 from moa_graph.spec.primitives import ReferencesSpec, SelectSpec
 from moa_graph.spec.schema import LayerSpec, Member, MoASpec
@@ -16,6 +17,8 @@ _PROTOCOL_TOKENS = 150
 
 _Length = int | None
 """Tokens at most; None: nobody knows."""
+_Shown = dict[str, dict[str, _Length]]
+"""The texts of each layer that later ones may see, by layer and proposer."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,16 @@ class Step:
 
 def steps(spec: MoASpec) -> Iterator[Step]:
     """Yield the layers and the aggregator, as if nothing stopped early and everybody succeeded."""
-    shown: dict[str, list[_Length]] = {}
+    shown: _Shown = {}
     residual: _Length = 0
     for number, layer in enumerate(spec.layers, 1):
         calls, lengths = _sight(spec, layer.name, layer.references, shown)
         seen = _plus(_prompt(lengths), residual if lengths else 0)
         members = spec.members(layer)
         calls += [Call(f"{layer.name}/{member.id}", member, seen) for member in members]
-        written = [longest_text(member, spec) for member in members]
-        calls += _after(spec, layer, number, written, list(shown.values())[-1] if shown else [])
+        written = {member.id: longest_text(member, spec) for member in members}
+        before = list(list(shown.values())[-1].values()) if shown else []
+        calls += _after(spec, layer, number, written, before)
         residual = _slot_tokens(spec, layer.residual.model) if layer.residual else 0
         shown[layer.name] = _kept(layer.select, written)
         yield Step(layer.name, calls)
@@ -66,7 +70,7 @@ def longest_text(member: Member, spec: MoASpec) -> _Length:
     return max(known) if len(known) == len(lengths) else None
 
 
-def _last(spec: MoASpec, shown: dict[str, list[_Length]], residual: _Length) -> Step:
+def _last(spec: MoASpec, shown: _Shown, residual: _Length) -> Step:
     aggregator, writers = spec.aggregator, spec.aggregators()
     calls, lengths = _sight(spec, "aggregator", aggregator.references, shown)
     if not writers:
@@ -76,26 +80,29 @@ def _last(spec: MoASpec, shown: dict[str, list[_Length]], residual: _Length) -> 
     if size is not None and len(lengths) > size:
         folds = -(-(len(lengths) - size) // (size - 1))
         window = _prompt([_longest([*lengths, longest_text(first, spec)])] * size)
-        calls += [Call(f"aggregator/@window-{number + 1}", first, window) for number in range(folds)]
+        ids = [f"aggregator/@window-{number}:{first.id}" for number in range(1, folds + 1)]
+        calls += [Call(id_, first, window) for id_ in ids]
         lengths = [_longest([*lengths, longest_text(first, spec)])] * size
     seen = _plus(_prompt(lengths), residual if lengths else 0)
-    return Step("aggregator", [*calls, Call(f"aggregator/{first.id}", first, seen)], fallbacks)
+    name = first.id if aggregator.reduce == "synthesize" else f"@ranker:{first.id}"
+    return Step("aggregator", [*calls, Call(f"aggregator/{name}", first, seen)], fallbacks)
 
 
 def _after(
-    spec: MoASpec, layer: LayerSpec, number: int, written: list[_Length], before: list[_Length]
+    spec: MoASpec, layer: LayerSpec, number: int, written: dict[str, _Length], before: list[_Length]
 ) -> Iterator[Call]:
     """Yield the calls about a layer's proposals."""
     select, stop = layer.select, spec.stop
     if select is not None and select.model is not None and len(written) > (select.keep or 1):
         if select.by == "pairwise":
-            pairs = len(written) * (len(written) - 1)
-            for pair in range(pairs):
-                id_ = f"{layer.name}/@compare:{pair}"
-                yield Call(id_, spec.aide("@compare", select.model), _prompt([_longest(written)] * 2))
+            two = _prompt([_longest(list(written.values()))] * 2)
+            for one, other in permutations(written, 2):
+                id_ = f"@compare:{one}:{other}"
+                yield Call(f"{layer.name}/{id_}", spec.aide(id_, select.model), two)
         else:
-            yield Call(f"{layer.name}/@ranker", spec.aide("@ranker", select.model), _prompt(written))
-    kept = _kept(select, written)
+            all_ = _prompt(list(written.values()))
+            yield Call(f"{layer.name}/@ranker", spec.aide("@ranker", select.model), all_)
+    kept = list(_kept(select, written).values())
     if layer.residual is not None:
         member = spec.aide("@residual", layer.residual.model)
         yield Call(f"{layer.name}/@residual", member, _prompt([*before, *kept]))
@@ -104,36 +111,41 @@ def _after(
 
 
 def _sight(
-    spec: MoASpec, step: str, references: ReferencesSpec, shown: dict[str, list[_Length]]
+    spec: MoASpec, step: str, references: ReferencesSpec, shown: _Shown
 ) -> tuple[list[Call], list[_Length]]:
     """Return the summaries that are written for a step, and the lengths of all that a reader may see."""
     match references.from_:
         case "none":
-            seen: list[_Length] = []
+            layers: list[str] = []
         case "all":
-            seen = [length for lengths in shown.values() for length in lengths]
+            layers = list(shown)
         case "previous" | "own":
-            seen = list(shown.values())[-1] if shown else []
+            layers = list(shown)[-1:]
         case _:
-            seen = [length for source in references.sources or [] for length in shown[source.layer]]
+            layers = [source.layer for source in references.sources or []]
+    seen = {(layer, id_): length for layer in layers for id_, length in shown[layer].items()}
+    lengths = list(seen.values())
     calls: list[Call] = []
     if references.payload == "summary" and references.summarizer is not None:
-        member = spec.aide("@summary", references.summarizer)
-        calls = [Call(f"{step}/@summary:{i}", member, _prompt([length])) for i, length in enumerate(seen)]
-        seen = [longest_text(member, spec) for _ in seen]
+        for (layer, id_), length in seen.items():
+            name = f"@summary:{layer}:{id_}"
+            member = spec.aide(name, references.summarizer)
+            calls.append(Call(f"{step}/{name}", member, _prompt([length])))
+        lengths = [_slot_tokens(spec, references.summarizer) for _ in seen]
     if references.max_chars is not None:
         most = -(-references.max_chars // CHARACTERS_PER_TOKEN)
-        seen = [most if length is None else min(length, most) for length in seen]
-    return calls, seen[:1] if references.from_ == "own" else seen
+        lengths = [most if length is None else min(length, most) for length in lengths]
+    return calls, lengths[:1] if references.from_ == "own" else lengths
 
 
-def _kept(select: SelectSpec | None, written: list[_Length]) -> list[_Length]:
-    """Return the lengths of what a selection may let pass: the longest ones."""
+def _kept(select: SelectSpec | None, written: dict[str, _Length]) -> dict[str, _Length]:
+    """Return what a selection may let pass: at most the longest texts."""
     if select is None or select.keep is None or select.keep >= len(written):
         return written
     if select.on_error == "keep_all" and select.by != "random":
         return written
-    return sorted(written, key=lambda length: (length is None, length or 0))[-select.keep :]
+    longest = sorted(written.items(), key=lambda item: (item[1] is None, item[1] or 0))
+    return dict(longest[-select.keep :])
 
 
 def _proposers(spec: MoASpec) -> list[Member]:

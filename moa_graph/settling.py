@@ -18,10 +18,10 @@ from moa_graph.selecting.answers import extract, vote
 from moa_graph.selecting.asking import read_comparison, read_enough, read_ranking
 from moa_graph.selecting.choosing import at_random, diverse, majority_cluster
 from moa_graph.selecting.likeness import of_vectors, similarities
-from moa_graph.selecting.stopping import agreed, likeness_to_before, unchanged
+from moa_graph.selecting.stopping import agreed, likeness_to_before, nothing_changed, unchanged
 from moa_graph.selecting.visibility import shown_name
 from moa_graph.spec.extracting import ExtractSpec
-from moa_graph.spec.primitives import SelectSpec
+from moa_graph.spec.primitives import SelectSpec, StopSpec
 from moa_graph.state import Proposal, Reference, Stopped, is_proposal, is_shown, references_from
 
 __all__ = ["Settling"]
@@ -229,28 +229,38 @@ class _Work:
         stop, settling = self.settling.spec.stop, self.settling
         if stop is None or settling.number < stop.min_layers:
             return None
-        reason: str | None = None
         over = stop.max_layers is not None and settling.number >= stop.max_layers
+        reason = self._all_the_same(stop)
+        if stop.by == "judge" and not over:
+            (record,) = await self.ask([judge(self.layer.name, stop)], [references_from(self.shown)])
+            if _ok(record) and read_enough(record["text"]):
+                reason = "the judge says that it is enough"
+        if reason is None and over:
+            reason = f"max_layers = {stop.max_layers}"
+        return reason
+
+    def _all_the_same(self, stop: StopSpec) -> str | None:
+        """Return why another layer would change nothing, where no judge is asked about that."""
         match stop.by:
             case "agreement":
-                answer = settling.agreed(list(self.records.values()))
-                reason = None if answer is None else f"{stop.agree} proposals agree on {_short(answer)}"
+                answer = self.settling.agreed(list(self.records.values()))
+                return None if answer is None else f"{stop.agree} proposals agree on {_short(answer)}"
             case "no_change":
                 votes = [self._vote(records, stop.extract) for records in self._so_far()]
                 if unchanged(votes, stop.layers):
-                    reason = f"the vote stays {_short(str(votes[-1]))} after {stop.layers + 1} layers"
+                    return f"the vote stays {_short(str(votes[-1]))} after {stop.layers + 1} layers"
             case "similarity":
                 *_, before, now = [[], *self._so_far()]
                 likeness = likeness_to_before(_texts(now), _texts(before))
                 if stop.threshold is not None and likeness >= stop.threshold:
-                    reason = f"the layer is {likeness:.2f} like the one before"
-            case "judge" if not over:
-                (record,) = await self.ask([judge(self.layer.name, stop)], [references_from(self.shown)])
-                if _ok(record) and read_enough(record["text"]):
-                    reason = "the judge says that it is enough"
-        if reason is None and over:
-            reason = f"max_layers = {stop.max_layers}"
-        return reason
+                    return f"the layer is {likeness:.2f} like the one before"
+            case "residual":
+                layers = [*(layer.name for layer in self.execution.before(self.layer)), self.layer.name]
+                if nothing_changed({**self.execution.proposals, **self.records}, layers, stop.layers):
+                    return f"nothing changed in {stop.layers} layer{'s' * (stop.layers > 1)}"
+            case "judge":
+                pass
+        return None
 
     def _so_far(self) -> list[list[Proposal]]:
         """Return what is shown of each layer that ran, this one last."""

@@ -6,13 +6,19 @@ import asyncio
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
+from moa_graph.chat_model import MoAChatModel
 from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded
+from moa_graph.graph import build_graph
 from moa_graph.terms import TERMS
+from tests.fakes.acting import ActingChatModel
 from tests.fakes.mixture import mixture
 from tests.fakes.models import ScriptedChatModel as Model
+from tests.fakes.panels import Panel, draft
+from tests.fakes.retrievers import BEES, FakeRetriever
 
 QUESTION: Any = {"messages": [("user", "Why?")]}
 
@@ -170,3 +176,85 @@ async def test_a_fallbacks_answer_that_was_committed_is_not_put_at_risk_by_anoth
     assert (state["messages"][-1].text, summary["answered_by"], summary["calls"]) == ("From y.", "y", 3)
     assert [record["id"] for record in summary["failed_aggregators"]] == ["aggregator/z"]
     assert (len(first.calls), len(second.calls)) == (1, 1)
+
+
+# -- calls of tools beside layers that stop, change and select -----------------------------------------------
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return f"It rains in {city}."
+
+
+def stopping(**options: Any) -> tuple[Panel, Any]:
+    layers = [
+        draft(),
+        {
+            "name": "deep",
+            "proposers": ["a", "b"],
+            "residual": {"model": "d"},
+            "select": {"by": "rank", "model": "r", "keep": 1},
+        },
+        {"name": "last", "proposers": ["c"]},
+    ]
+    stop = {"by": "judge", "model": "j"}
+    judge = Model("CONTINUE", "STOP", "CONTINUE", "STOP")
+    panel = Panel(layers, parts={"stop": stop}, z=ActingChatModel(), d="Lost.", r="2 > 1", j=judge)
+    return panel, MoAChatModel(panel.spec, models=panel.models, **options).bind_tools([weather])
+
+
+async def test_after_tools_the_aggregator_sees_what_it_saw_before_and_nobody_else_is_asked() -> None:
+    panel, chat = stopping()
+    question = HumanMessage("How is the weather?")
+    first = await chat.ainvoke([question])
+    assert first.response_metadata["moa"]["stopped"]["layer"] == "deep"
+    result = ToolMessage("It rains.", tool_call_id=first.tool_calls[0]["id"])
+    answer = await chat.ainvoke([question, first, result])
+    assert answer.text == "Done: It rains."
+    before, after = (seen.messages[0].text for seen in panel.models["z"].seen)
+    assert before.endswith("models:\n1. B\n\nWhat the last round of responses changed:\nLost.")
+    assert after == before
+    assert [panel.count(name) for name in ("a", "b", "c", "d", "r", "j")] == [2, 2, 1, 1, 1, 2]
+    assert answer.response_metadata["moa"]["calls"] == 1
+
+
+async def test_who_is_asked_about_proposals_is_shown_tools_as_plain_text() -> None:
+    panel, chat = stopping(fan_out="every_call")
+    question = HumanMessage("How is the weather?")
+    first = await chat.ainvoke([question])
+    result = ToolMessage("It rains.", tool_call_id=first.tool_calls[0]["id"])
+    await chat.ainvoke([question, first, result])
+    for name in ("d", "r", "j"):
+        asked = panel.models[name].calls[-1]
+        assert not any(message.type == "tool" or getattr(message, "tool_calls", None) for message in asked)
+        assert "It rains." in panel.asked(name)
+        assert "You advise another model" not in panel.asked(name)
+
+
+async def test_what_one_turn_left_out_is_not_said_of_the_next() -> None:
+    panel = Panel([draft(select={"by": "rank", "model": "r", "keep": 2})], r=Model("3 > 2 > 1", "1 > 2 > 3"))
+    compiled = panel.graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    for question in ("One?", "Two?"):
+        state = await compiled.ainvoke({"messages": [("user", question)]}, config)
+    assert {id_: record.get("left_out", "") for id_, record in state["proposals"].items()} == {
+        "draft/a": "",
+        "draft/b": "",
+        "draft/c": "ranked 3 of 3",
+        "draft/@ranker": "",
+    }
+
+
+async def test_what_a_proposer_retrieved_in_one_turn_is_not_its_own_in_the_next() -> None:
+    own = FakeRetriever(BEES)
+    panel = Panel([{"name": "draft", "proposers": [{"model": "a", "retrieve": "own"}]}])
+    panel.spec["retrievers"] = {"own": {"retriever": "host:own"}}
+    graph = build_graph(panel.spec, models=panel.models, retrievers={"own": own})
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    first = await compiled.ainvoke({"messages": [("user", "One?")]}, config)
+    own.texts = {}
+    second = await compiled.ainvoke({"messages": [("user", "Two?")]}, config)
+    assert [bool(state["proposals"]["draft/a"].get("passages")) for state in (first, second)] == [True, False]
+    assert second["messages"][-1].response_metadata["moa"]["sources"] == []

@@ -167,3 +167,118 @@ def test_shared_retrieval_stands_before_the_first_layer() -> None:
         "    question --> layer1",
     ]
     assert '        layer2_3["inner<br/>spec:inner, 3 #215; 4"]' in lines
+
+
+def special(**parts: Any) -> MoASpec:
+    """Return a spec of three layers that selects, stops and votes."""
+    return parse_spec(
+        json.dumps(
+            {
+                "moa": 1,
+                "name": "special",
+                "models": {"a": {"model": "openai:m"}, "b": {"model": "openai:n"}},
+                "layers": [
+                    {
+                        "name": "draft",
+                        "quorum": 2,
+                        "proposers": ["a", "b"],
+                        "select": {"by": "rank", "keep": 2, "model": "a"},
+                    },
+                    {"name": "refine", "proposers": ["a"], "residual": {"model": "b"}, "concurrency": 1},
+                    {"name": "last", "proposers": ["b"]},
+                ],
+                "stop": {"by": "judge", "model": "b"},
+                "aggregator": {"reduce": "vote", "extract": "number"},
+                **parts,
+            }
+        )
+    )
+
+
+def test_titles_say_what_is_special_and_a_vote_has_no_model() -> None:
+    picture = svg(special())
+    assert _texts(picture, "title") == [
+        "draft (quorum 2; select rank, keep 2, asks a)",
+        "refine (1 at once; residual by b)",
+        "last",
+        "aggregator (reduce vote, extract number)",
+    ]
+    assert _texts(picture, "name")[-1] == "vote"
+    assert _texts(picture, "model")[-1] == "no model is asked"
+
+
+def test_dashed_arrows_lead_to_the_aggregator_from_where_it_may_be_enough() -> None:
+    assert mermaid(special()).splitlines()[-4:-2] == [
+        '    layer1 -. "stop: judge b" .-> layer4',
+        '    layer2 -. "stop: judge b" .-> layer4',
+    ]
+    picture = svg(special())
+    assert picture.count('class="stop"') == 2
+    assert _texts(picture, "stop-text") == ["stop: judge b"]
+    late = special(stop={"by": "judge", "model": "b", "min_layers": 2})
+    assert mermaid(late).count("-.") == 1
+    assert svg(late).count('class="stop"') == 1
+
+
+def test_the_dashed_arrows_stay_beside_the_frames_and_inside_the_picture() -> None:
+    picture = ET.fromstring(svg(special()))
+    frames = [each for each in picture.iter(f"{SVG}rect") if each.get("class") == "group"]
+    edge = max(float(each.get("x", 0)) + float(each.get("width", 0)) for each in frames)
+    line = next(each.get("d", "") for each in picture.iter(f"{SVG}path") if each.get("class") == "stop")
+    bend = float(re.findall(r"H([\d.]+)", line)[0])
+    assert edge < bend < float(picture.get("width", 0))
+
+
+def test_retrieval_comes_before_the_layers_that_may_be_the_last() -> None:
+    spec = special(retrievers={"docs": {"retriever": "host:d"}}, retrieve=["docs"])
+    assert '    layer2 -. "stop: judge b" .-> layer5' in mermaid(spec).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [
+        ({"by": "no_change", "extract": "number"}, "stop: no change for 1 layer"),
+        (
+            {"by": "similarity", "threshold": 0.9, "min_layers": 2},
+            "stop: similarity 0.9 or more#44; at least 2",
+        ),
+        ({"by": "residual"}, "stop: no residual for 1 layer"),
+        ({"by": "agreement", "agree": 2, "extract": "number", "max_layers": 1}, "2 proposals agree"),
+    ],
+)
+def test_a_stop_says_what_is_enough(stop: dict[str, Any], words: str) -> None:
+    assert words.replace("#44;", ",") in mermaid(special(stop=stop)).replace("#44;", ",")
+
+
+def test_agreement_ends_a_layer_and_its_title_says_so() -> None:
+    spec = special(stop={"by": "agreement", "agree": 2, "extract": "number", "min_layers": 2})
+    titles = _texts(svg(spec), "title")
+    assert "agree" not in titles[0]
+    assert titles[1] == "refine (until 2 agree; 1 at once; residual by b)"
+    assert titles[2] == "last (until 2 agree)"
+
+
+def test_an_aggregator_that_chooses_or_folds_says_so() -> None:
+    layers = [
+        {"proposers": ["a", "b"], "select": {"by": "cluster", "embeddings": "e"}},
+        {"proposers": ["a"], "select": {"by": "vote", "extract": "choice"}},
+    ]
+    pick = special(layers=layers, stop=None, aggregator={"reduce": "pick", "model": "a", "fallbacks": ["b"]})
+    assert _texts(svg(pick), "title") == [
+        "layer-1 (select cluster, embeddings e)",
+        "layer-2 (select vote, extract choice)",
+        "aggregator (reduce pick)",
+    ]
+    assert _texts(svg(pick), "name")[-2:] == ["a", "fallback: b"]
+    assert "stop" not in mermaid(pick)
+    assert 'aggregator (window 2)"]' in mermaid(special(stop=None, aggregator={"model": "a", "window": 2}))
+
+
+def test_a_frame_is_as_wide_as_its_title() -> None:
+    picture = ET.fromstring(svg(special()))
+    frames = [each for each in picture.iter(f"{SVG}rect") if each.get("class") == "group"]
+    assert float(frames[-1].get("width", 0)) > 236  # that of a single box
+
+
+def test_the_picture_of_a_vote_can_be_a_png() -> None:
+    assert png(special()).startswith(b"\x89PNG")

@@ -16,6 +16,7 @@ from moa_graph.graph import build_graph
 from moa_graph.spec.schema import MoASpec
 from tests.fakes.mixture import mixture
 from tests.fakes.models import ScriptedChatModel as Model
+from tests.fakes.panels import Panel
 
 QUESTION: Any = {"messages": [("user", "Why?")]}
 
@@ -239,3 +240,52 @@ def test_drawing_and_schemas_need_no_keys() -> None:
     compiled = two_layers().compile()
     assert "draft" in compiled.get_graph().draw_mermaid()
     assert set(compiled.get_output_jsonschema()["properties"]) == {"messages", "proposals", "status"}
+
+
+# -- the ways past layers that are not needed ----------------------------------------------------------------
+
+
+def edges(graph: Any) -> set[tuple[str, str]]:
+    names = {"one", "two", "three", "aggregator"}
+    drawn = graph.compile().get_graph().edges
+    return {(edge.source, edge.target) for edge in drawn if {edge.source, edge.target} <= names}
+
+
+def test_with_a_stop_each_layer_but_the_last_leads_on_or_to_the_aggregator() -> None:
+    layers = {name: {"a": Model("1")} for name in ("one", "two", "three")}
+    stop = {"by": "judge", "model": "z"}
+    assert edges(mixture(layers, {"z": Model()})) == {
+        ("one", "two"),
+        ("two", "three"),
+        ("three", "aggregator"),
+    }
+    assert edges(mixture(layers, {"z": Model()}, stop=stop)) == {
+        ("one", "two"),
+        ("one", "aggregator"),
+        ("two", "three"),
+        ("two", "aggregator"),
+        ("three", "aggregator"),
+    }
+
+
+def test_a_wide_layer_is_compared_in_parallel_under_invoke() -> None:
+    pairs = 5 * 4
+    everybody = asyncio.Barrier(pairs)
+    judge = Model("1", wait=everybody.wait)
+    members = {f"m{number}": Model(str(number)) for number in range(5)}
+    layer = {"name": "draft", "proposers": [*members], "select": {"by": "pairwise", "model": "r", "keep": 1}}
+    panel = Panel([layer], {"reduce": "vote", "extract": "number"}, r=judge, **members)
+    assert panel.run_sync().answer == "0"
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 2])
+def test_with_any_concurrency_of_the_callers_all_that_are_to_be_asked_are_asked(max_concurrency: int) -> None:
+    layer = {
+        "name": "draft",
+        "proposers": ["a", "b", "c"],
+        "select": {"by": "pairwise", "model": "r", "keep": 1},
+    }
+    references = {"payload": "summary", "summarizer": "s"}
+    panel = Panel([layer], {"model": "z", "references": references}, r="1", s="Short.")
+    state = panel.graph.compile().invoke(QUESTION, {"max_concurrency": max_concurrency})
+    assert state["messages"][-1].response_metadata["moa"]["calls"] == 3 + 6 + 1 + 1

@@ -15,6 +15,7 @@ from langgraph.types import Command, interrupt
 from moa_graph.errors import BudgetExceeded, DeadlineExceeded, MoAError, QuorumNotMet
 from tests.fakes.mixture import mixture
 from tests.fakes.models import ScriptedChatModel as Model
+from tests.fakes.panels import Panel
 
 QUESTION: Any = {"messages": [("user", "Why?")]}
 
@@ -458,3 +459,129 @@ async def test_a_quorum_of_kept_proposals_waits_no_longer_than_its_grace() -> No
         state = await graph.ainvoke({"messages": [question], "moa_kept": {"message": "1", "proposals": kept}})
 
     assert [record["status"] for record in state["proposals"].values()] == ["ok", "cut"]
+
+
+# -- one by one, and until enough agree ----------------------------------------------------------------------
+
+
+def counting(width: int, **layer: Any) -> tuple[Panel, list[int]]:
+    """Return a panel of one layer, and how many were under way at each beginning of a call."""
+    running: set[str] = set()
+    peaks: list[int] = []
+
+    def member(name: str) -> Model:
+        async def wait() -> None:
+            running.add(name)
+            peaks.append(len(running))
+            await asyncio.sleep(0)
+            running.discard(name)
+
+        return Model(name, wait=wait)
+
+    names = [f"m{number}" for number in range(width)]
+    return Panel([{"name": "draft", "proposers": names, **layer}], **{n: member(n) for n in names}), peaks
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+async def test_no_more_proposers_are_asked_at_once_than_the_layer_says(concurrency: int) -> None:
+    panel, peaks = counting(5, concurrency=concurrency)
+    outcome = await panel.run()
+    assert max(peaks) == concurrency
+    assert [record["text"] for record in outcome.proposals.values()] == [f"m{n}" for n in range(5)]
+
+
+def test_invoke_asks_one_by_one_in_the_order_of_the_spec() -> None:
+    order: list[str] = []
+
+    def note(name: str) -> Any:
+        return lambda _: order.append(name) or name
+
+    layer = {"name": "draft", "proposers": ["c", "a", "b"], "concurrency": 1}
+    outcome = Panel([layer], **{name: note(name) for name in "abc"}).run_sync()
+    assert order == ["c", "a", "b"]
+    assert outcome.answer == "The answer."
+
+
+def agreeing(*texts: Any, agree: int = 2, **layer: Any) -> Panel:
+    names = [f"m{number}" for number in range(len(texts))]
+    return Panel(
+        [{"name": "draft", "proposers": names, **layer}],
+        {"reduce": "vote", "extract": "number"},
+        parts={"stop": {"by": "agreement", "agree": agree, "extract": "number"}},
+        **dict(zip(names, texts, strict=True)),
+    )
+
+
+def statuses(outcome: Any) -> list[str]:
+    return [record["status"] for record in outcome.proposals.values()]
+
+
+async def test_one_by_one_nobody_is_asked_any_more_once_enough_agree() -> None:
+    panel = agreeing("It is 7", "8", "So 7", "9", "9", concurrency=1)
+    outcome = await panel.run()
+    assert [panel.count(f"m{number}") for number in range(5)] == [1, 1, 1, 0, 0]
+    assert statuses(outcome) == ["ok", "ok", "ok", "cut", "cut"]
+    assert (outcome.answer, outcome.summary["calls"], outcome.warnings) == ("It is 7", 3, [])
+    unasked = outcome.proposals["draft/m4"]
+    assert (unasked["attempts"], unasked["text"]) == (0, "")
+    assert unasked["failure"]["message"] == "not asked as enough proposals agree"
+    assert [event["id"] for event in outcome.of("call.started")] == ["draft/m0", "draft/m1", "draft/m2"]
+    (joined,) = outcome.of("layer.joined")
+    assert (joined["ok"], joined["failed"], joined["cut"]) == (3, 0, 2)
+
+
+async def test_who_was_not_asked_costs_nothing_even_where_no_price_is_known() -> None:
+    panel = agreeing("1", "1", "1", concurrency=1)
+    slots = panel.spec["models"]
+    slots["m0"]["price"] = slots["m1"]["price"] = {"input": 0, "output": 1_000_000}
+    assert (await panel.run()).summary["cost"] == 2.0
+
+
+def test_invoke_stops_asking_as_ainvoke_does() -> None:
+    panel = agreeing("7", "7", "8", concurrency=1)
+    outcome = panel.run_sync()
+    assert (panel.count("m2"), statuses(outcome)) == (0, ["ok", "ok", "cut"])
+
+
+async def test_those_under_way_are_cut_once_enough_agree_and_the_answer_says_so() -> None:
+    slow = hanging()
+    panel = agreeing("7", slow, "7")
+    outcome = await panel.run()
+    assert (slow.cancelled, statuses(outcome)) == (1, ["ok", "cut", "ok"])
+    assert outcome.warnings == [
+        "draft/m1 cut: deadline: cut as enough proposals agree",
+        "draft/m1: a request ended before its tokens were reported; they are estimated",
+    ]
+
+
+async def test_an_agreement_is_enough_below_the_quorum() -> None:
+    outcome = await agreeing("7", "7", "8", concurrency=1, quorum=3).run()
+    assert outcome.answer == "7"
+
+
+async def test_failures_and_those_who_say_no_answer_agree_to_nothing() -> None:
+    panel = agreeing(ValueError("down"), "Hm.", "Hm.", "7", "7", "7", concurrency=1)
+    outcome = await panel.run()
+    assert statuses(outcome) == ["failed", "ok", "ok", "ok", "ok", "cut"]
+
+
+async def test_after_the_grace_those_who_wait_for_their_turn_are_not_asked() -> None:
+    slow, last = hanging(), Model("late")
+    layer = {"name": "draft", "proposers": ["a", "slow", "last"], "concurrency": 1, "grace": 0.01}
+    outcome = await Panel([layer], slow=slow, last=last).run()
+    assert statuses(outcome) == ["ok", "cut", "cut"]
+    assert (slow.cancelled, last.calls) == (1, [])
+    assert [warning.partition(":")[0] for warning in outcome.warnings] == ["draft/slow cut", "draft/slow"]
+
+
+async def test_a_resume_goes_on_with_those_who_were_not_asked() -> None:
+    names = ["a", "b", "c"]
+    layer = {"name": "draft", "proposers": names, "concurrency": 1, "quorum": 3}
+    panel = Panel([layer], b=Model(ValueError("down"), "B"))
+    compiled = panel.graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(QuorumNotMet):
+        await compiled.ainvoke(QUESTION, config)
+    state = await compiled.ainvoke(None, config)
+    assert state["messages"][-1].text == "The answer."
+    assert [panel.count(name) for name in names] == [1, 2, 1]

@@ -111,7 +111,9 @@ async def test_of_one_proposal_nothing_is_chosen() -> None:
 
 
 async def test_the_answer_is_the_whole_proposal_also_where_less_of_it_is_shown() -> None:
-    outcome = await voting(references={"max_chars": 3}).run()
+    panel = picking("1", references={"max_chars": 3}, **NUMBERS)
+    outcome = await panel.run()
+    assert "models:\n1. It…\n2. I…" in panel.asked("r")
     assert outcome.answer == "It is 12."
 
 
@@ -133,7 +135,9 @@ async def test_what_a_selection_left_out_has_no_vote() -> None:
 # -- pick and consistency ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("reduce", "said"), [("pick", "answers it best"), ("consistency", "most consistent")])
+@pytest.mark.parametrize(
+    ("reduce", "said"), [("pick", "answers it best"), ("consistency", "most consistent")]
+)
 async def test_the_model_chooses_by_number_and_the_proposal_is_the_answer(reduce: str, said: str) -> None:
     panel = picking("I like the second.\n2", reduce=reduce)
     outcome = await panel.run()
@@ -160,7 +164,10 @@ async def test_if_nobody_can_choose_there_is_no_answer_and_what_was_paid_is_kept
     panel.spec["models"] = {name: {**slot, **PRICE} for name, slot in panel.spec["models"].items()}
     error = await panel.fail()
     assert isinstance(error, AggregatorFailed)
-    assert [record["id"] for record in error.proposals][3:] == ["aggregator/@ranker:r", "aggregator/@ranker:y"]
+    assert [record["id"] for record in error.proposals][3:] == [
+        "aggregator/@ranker:r",
+        "aggregator/@ranker:y",
+    ]
     assert error.message.startswith("aggregator: nobody could choose among the proposals\n")
     assert f"aggregator/@ranker:r: malformed: {UNCLEAR}" in error.message
     assert (error.calls, error.cost) == (5, 4.0)
@@ -200,7 +207,12 @@ async def test_a_choice_among_shuffled_references_is_that_of_the_number_shown() 
     panel = picking("1", references={"order": "shuffled", "seed": 3})
     outcome = await panel.run()
     assert panel.asked("r").split("models:\n1. ")[1].startswith(outcome.answer)
-    assert len({(await picking("1", references={"order": "shuffled", "seed": n}).run()).answer for n in range(9)}) > 1
+    assert (
+        len(
+            {(await picking("1", references={"order": "shuffled", "seed": n}).run()).answer for n in range(9)}
+        )
+        > 1
+    )
 
 
 async def test_of_summaries_the_whole_proposal_is_chosen() -> None:
@@ -238,7 +250,9 @@ async def test_resuming_after_nobody_could_choose_asks_only_those_who_choose() -
 def windowed(script: Any, window: int = 2, **given: Any) -> Panel:
     models = {name: given.pop(name) for name in list(given) if name in {"y", "d", "e"}}
     layer = {"name": "draft", "proposers": ["a", "b", "c", "d", "e"]}
-    return Panel([layer], {"model": "z", "window": window, **given}, **{"d": "D", "e": "E", "z": script, **models})
+    return Panel(
+        [layer], {"model": "z", "window": window, **given}, **{"d": "D", "e": "E", "z": script, **models}
+    )
 
 
 def seen(panel: Panel, name: str = "z") -> list[str]:
@@ -272,7 +286,15 @@ async def test_windows_of_any_size_show_each_proposal_once(window: int, prompts:
 
 async def test_in_a_window_that_fails_a_fallback_takes_over() -> None:
     panel = windowed(Model("one", ValueError("down"), "three", "four"), 3, fallbacks=["y"], y="From y.")
-    panel.spec["layers"][0]["proposers"] = ["a", "b", "c", "d", "e", {"model": "a", "id": "f"}, {"model": "b", "id": "g"}]
+    panel.spec["layers"][0]["proposers"] = [
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        {"model": "a", "id": "f"},
+        {"model": "b", "id": "g"},
+    ]
     outcome = await panel.run()
     assert seen(panel, "y") == ["1. one\n2. D\n3. E"]
     assert seen(panel)[-1] == "1. From y.\n2. A\n3. B"
@@ -301,7 +323,10 @@ async def test_when_the_last_step_fails_the_windows_are_paid_for_and_a_resume_do
     config: Any = {"configurable": {"thread_id": "t"}}
     with pytest.raises(AggregatorFailed) as raised:
         await compiled.ainvoke({"messages": [("user", "Why?")]}, config)
-    assert [record["id"] for record in raised.value.proposals][5:] == ["aggregator/@window-1:z", "aggregator/z"]
+    assert [record["id"] for record in raised.value.proposals][5:] == [
+        "aggregator/@window-1:z",
+        "aggregator/z",
+    ]
     state = await compiled.ainvoke(None, config)
     assert (state["messages"][-1].text, panel.count("z")) == ("The end.", 3)
 
@@ -316,7 +341,11 @@ def test_invoke_folds_as_ainvoke_does() -> None:
 
 @pytest.fixture(params=["pick", "vote"])
 def chat(request: pytest.FixtureRequest) -> MoAChatModel:
-    panel = picking("Hm.\n1") if request.param == "pick" else Panel(aggregator={"reduce": "vote", "extract": "last-line"}, r="")
+    panel = (
+        picking("Hm.\n1")
+        if request.param == "pick"
+        else Panel(aggregator={"reduce": "vote", "extract": "last-line"}, r="")
+    )
     panel.models["a"].script = ["The whole answer of a."]
     return MoAChatModel(panel.spec, models=panel.models)
 
@@ -329,7 +358,9 @@ def test_a_chat_model_answers_with_the_proposal_and_counts_all_tokens_once(chat:
     assert answer.response_metadata["moa"]["answered_by"] == "draft/a"
 
 
-async def test_a_stream_brings_the_whole_answer_once_and_never_what_the_ranker_said(chat: MoAChatModel) -> None:
+async def test_a_stream_brings_the_whole_answer_once_and_never_what_the_ranker_said(
+    chat: MoAChatModel,
+) -> None:
     for chunks in ([chunk async for chunk in chat.astream("Why?")], list(chat.stream("Why?"))):
         texts = [chunk.text for chunk in chunks if chunk.text]
         assert texts == ["The whole answer of a."]
@@ -344,16 +375,16 @@ async def test_a_stream_brings_the_whole_answer_once_and_never_what_the_ranker_s
 async def test_a_stream_of_a_graphs_messages_shows_the_ranker_as_what_it_is_and_the_answer_once() -> None:
     compiled = picking("Hm.\n1").graph.compile()
     spoken: dict[str, str] = {}
-    async for message, metadata in compiled.astream(
-        {"messages": [("user", "Why?")]}, stream_mode="messages"
-    ):
+    async for message, metadata in compiled.astream({"messages": [("user", "Why?")]}, stream_mode="messages"):
         who = metadata.get("moa_role", "answer")
         spoken[who] = spoken.get(who, "") + message.text
     assert spoken.pop("proposer")
     assert spoken == {"ranker": "Hm.\n1", "answer": "A"}
 
 
-async def test_a_chat_model_asked_again_after_a_failure_pays_nobody_twice_who_was_asked_about_proposals() -> None:
+async def test_a_chat_model_asked_again_after_a_failure_pays_nobody_twice_who_was_asked_about_proposals() -> (
+    None
+):
     layers = [
         draft(select={"by": "rank", "model": "r", "keep": 2}),
         {

@@ -109,9 +109,7 @@ async def test_where_no_more_are_there_than_are_to_be_kept_nobody_is_asked() -> 
 
 
 async def test_proposals_that_failed_are_not_ranked() -> None:
-    panel = Panel(
-        [draft(select={"by": "rank", "model": "r", "keep": 1})], a=ValueError("down"), r="2 > 1"
-    )
+    panel = Panel([draft(select={"by": "rank", "model": "r", "keep": 1})], a=ValueError("down"), r="2 > 1")
     outcome = await panel.run()
     assert outcome.left_out == {"draft/b": "ranked 2 of 2"}
     assert "1. C" in panel.asked("z")
@@ -263,9 +261,7 @@ async def test_comparisons_that_failed_are_nobodys_wins_and_the_answer_says_so()
     panel = compared(Model("Hm.", *[longest] * 5))
     outcome = await panel.run()
     assert outcome.left_out == {"draft/a": "by wins 3 of 3", "draft/c": "by wins 2 of 3"}
-    assert outcome.warnings == [
-        "draft/@compare:a:b failed: malformed: the reply says neither 1 nor 2 nor 0"
-    ]
+    assert outcome.warnings == ["draft/@compare:a:b failed: malformed: the reply says neither 1 nor 2 nor 0"]
 
 
 async def test_without_a_single_comparison_all_go_on() -> None:
@@ -316,7 +312,7 @@ async def test_of_a_cluster_at_most_so_many_go_on_and_the_reason_is_told() -> No
 async def test_a_registered_embedding_says_what_is_alike() -> None:
     vectors = {"same": Vectors({"A": [1.0, 0.0], "B": [0.0, 1.0], "C": [1.0, 0.1]})}
     outcome = await selected("diversity", keep=2, embeddings="same", vectors=vectors).run()
-    assert list(outcome.left_out) == ["draft/a"]
+    assert list(outcome.left_out) == ["draft/c"]
 
 
 @pytest.mark.parametrize(
@@ -479,7 +475,9 @@ async def test_without_agreement_all_layers_run_and_nothing_is_said_of_a_stop() 
 async def test_min_layers_run_in_any_case() -> None:
     outcome = await three({**AGREE, "min_layers": 2}, **NUMBERS).run()
     assert ran(outcome) == ["one", "two"]
-    assert [record["status"] for record in outcome.proposals.values() if record["layer"] == "one"] == ["ok"] * 3
+    assert [record["status"] for record in outcome.proposals.values() if record["layer"] == "one"] == [
+        "ok"
+    ] * 3
 
 
 async def test_after_max_layers_it_is_over_in_any_case() -> None:
@@ -537,6 +535,28 @@ async def test_no_judge_is_paid_where_it_is_over_in_any_case() -> None:
     outcome = await panel.run()
     assert (ran(outcome), panel.count("j")) == (["one", "two"], 1)
     assert outcome.summary["stopped"]["reason"] == "max_layers = 2"
+
+
+def compared_layers(*replies: Any, **stop: Any) -> Panel:
+    layers = [draft()] + [
+        {"name": name, "proposers": ["a", "b"], "residual": {"model": "r"}}
+        for name in ("two", "three", "four")
+    ]
+    return Panel(layers, parts={"stop": {"by": "residual", **stop}}, r=Model(*replies))
+
+
+async def test_it_stops_when_who_compares_the_layers_finds_no_change() -> None:
+    outcome = await compared_layers("Lost.", "NONE").run()
+    assert ran(outcome) == ["draft", "two", "three"]
+    assert outcome.summary["stopped"] == {"layer": "three", "reason": "nothing changed in 1 layer"}
+    outcome = await compared_layers("NONE", "NONE", layers=2).run()
+    assert outcome.summary["stopped"] == {"layer": "three", "reason": "nothing changed in 2 layers"}
+
+
+@pytest.mark.parametrize("reply", ["Lost.", ValueError("down")])
+async def test_a_comparer_that_found_something_or_failed_stops_nothing(reply: Any) -> None:
+    outcome = await compared_layers(reply).run()
+    assert ran(outcome) == ["draft", "two", "three", "four"]
 
 
 async def test_who_agreed_has_agreed_even_if_the_selection_leaves_it_out() -> None:

@@ -9,6 +9,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from moa_graph.compiled import CompiledMoA
+from moa_graph.graph import build_graph
+from moa_graph.spec.loading import load_spec
 from tests.fakes.mixture import mixture
 from tests.fakes.models import ScriptedChatModel
 
@@ -159,3 +161,42 @@ def test_drawn_proposers_are_no_subgraphs_of_a_thread() -> None:
     state = graph.get_state(thread, subgraphs=True)
     assert [(task.name, task.state) for task in state.tasks] == [("refine", None)]
     assert graph.invoke(None, thread)["status"] == "answered"
+
+
+def reduced(aggregator: dict[str, Any], **parts: Any) -> CompiledMoA:
+    document = {
+        "moa": 1,
+        "name": "reduced",
+        "models": {"a": {"model": "host:a"}, "b": {"model": "host:b"}},
+        "layers": [{"name": "draft", "proposers": ["a", "b"]}, {"name": "refine", "proposers": ["a"]}],
+        "aggregator": aggregator,
+        **parts,
+    }
+    model = ScriptedChatModel("It is 12.")
+    return build_graph(load_spec(document), models={"a": model, "b": model}).compile()
+
+
+VOTE = {"reduce": "vote", "extract": "number"}
+
+
+def test_a_vote_asks_nobody_and_still_leads_to_the_end() -> None:
+    drawn = reduced(VOTE).get_graph(xray=True)
+    assert not any(id_.startswith("aggregator/") for id_ in drawn.nodes)
+    assert ("refine/a", "aggregator", False) in edges(drawn)
+    assert ("aggregator", "__end__", False) in edges(drawn)
+
+
+def test_who_chooses_the_answer_bears_the_name_of_its_call() -> None:
+    graph = reduced({"reduce": "pick", "model": "a", "fallbacks": ["b"], "on_error": "first"})
+    drawn = graph.get_graph(xray=True)
+    assert {"aggregator/@ranker:a", "aggregator/@ranker:b"} <= drawn.nodes.keys()
+    assert ("aggregator/@ranker:a", "aggregator/@ranker:b", True) in edges(drawn)
+    assert ("aggregator/@ranker:b", "__end__", False) in edges(drawn)
+
+
+def test_a_stop_is_a_way_past_the_layers_that_are_left() -> None:
+    stop = {"by": "agreement", "agree": 2, "extract": "number"}
+    graph = reduced(VOTE, stop=stop)
+    assert ("draft", "aggregator", True) in edges(graph.get_graph())
+    drawn = edges(graph.get_graph(xray=True))
+    assert {("draft/b", "aggregator", True), ("draft/b", "refine", True)} <= set(drawn)

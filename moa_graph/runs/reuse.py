@@ -57,15 +57,18 @@ def reusable(
         now = _asked(new, layer)
         proposals_of = {id_: record for id_, record in records.items() if is_proposal(record)}
         enough = sum(record["status"] == "ok" for record in proposals_of.values()) >= layer.quorum
-        enough = enough or (
-            same and index < ended and layer.quorum == old.layers[index].quorum
-        )  # as they agreed
+        # A layer that ended had enough: where proposals agree, fewer than the quorum are.
+        enough = enough or (same and index < ended and layer.quorum == old.layers[index].quorum)
         ids = [f"{layer.name}/{id_}" for id_ in now]
         settled = index < ended and same and _settling(old, index) == _settling(new, index)
         spoken = settled or (records.keys() >= set(ids) and not any(_settling(new, index)))
         if spoken and same and list(before.items()) == list(now.items()) and enough:
+            if not settled:  # as if nothing had been selected, and nobody asked about the proposals
+                records = {id_: _shown_again(record) for id_, record in proposals_of.items()}
             taken |= {id_: records[id_] for id_ in ids} | records
-            if layer.name == stopped:
+            if same and not settled and any(_settling(old, index)):
+                return Reuse(index + 1, taken, {}, answered=False)  # what follows saw something else
+            if settled and layer.name == stopped:
                 answered = ended > index + 1 and _answered(old) == _answered(new)
                 return _with_answer(Reuse(index + 1, taken, {}, answered, stopped=True), proposals)
             continue

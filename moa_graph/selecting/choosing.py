@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from statistics import fmean
 
-__all__ = ["at_random", "diverse", "majority_cluster"]
+__all__ = ["at_random", "diverse", "majority_cluster", "shuffled"]
 
 Similarity = Sequence[Sequence[float]]
 """How alike each two proposals are: a symmetric table, as `selecting.likeness` returns it."""
@@ -70,12 +70,16 @@ def at_random(count: int, keep: int, seed: str) -> list[int]:
     Whoever is kept among `keep` is kept among more, too. Source: the dropout of references of Wolf et
     al. (2025, arXiv 2503.05856), who go through every subset; one drawn at random is our short form.
     """
+    return sorted(shuffled(count, seed)[: max(keep, 0)])
+
+
+def shuffled(count: int, seed: str) -> list[int]:
+    """Return a permutation of `count` indices, drawn by a seed: the same one in every process."""
     # No random.Random: what its methods draw may change from one Python to the next.
-    drawn = sorted(
+    return sorted(
         range(count),
         key=lambda index: hashlib.sha256(f"{seed}/{index}".encode(errors="surrogatepass")).digest(),
     )
-    return sorted(drawn[: max(keep, 0)])
 
 
 def _within(similarity: Similarity, indices: Sequence[int]) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from moa_graph.selecting.asking import read_residual
 from moa_graph.selecting.likeness import similarities
+from moa_graph.state import Proposal
 
-__all__ = ["agreed", "likeness_to_before", "unchanged"]
+__all__ = ["agreed", "likeness_to_before", "nothing_changed", "unchanged"]
 
 
 def agreed(answers: Sequence[str | None], least: int) -> str | None:
@@ -24,6 +26,16 @@ def unchanged(votes: Sequence[str | None], layers: int) -> bool:
     """Tell whether the last `layers` votes are what the vote before them was; no vote is no answer."""
     last = votes[-layers - 1 :]
     return len(last) == layers + 1 and last[0] is not None and len(set(last)) == 1
+
+
+def nothing_changed(records: Mapping[str, Proposal], layers: Sequence[str], count: int) -> bool:
+    """Tell whether whoever compared each of the last `count` layers with the one before found nothing.
+
+    The adaptive termination of RMoA (arXiv 2505.24442).
+    """
+    said = [records.get(f"{layer}/@residual") for layer in layers[-count:]]
+    silent = [each for each in said if each and each["status"] == "ok" and not read_residual(each["text"])]
+    return len(silent) == count
 
 
 def likeness_to_before(now: Mapping[str, str], before: Mapping[str, str]) -> float:

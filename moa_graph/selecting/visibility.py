@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from moa_graph.selecting.asking import read_residual
+from moa_graph.selecting.choosing import shuffled
 from moa_graph.spec.primitives import ReferencesSpec, SourceSpec
 from moa_graph.state import Proposal, Reference, is_shown
 
@@ -63,8 +63,8 @@ def references_for(spec: ReferencesSpec, offer: Offer, reader: Reader) -> list[R
         if _sees(see, own, reader.id, record["proposer"])
     ]
     if spec.order == "shuffled":
-        # Not Python's own hash of a tuple: it differs from process to process.
-        random.Random(f"{spec.seed}\n{reader.step}/{reader.id}\n{reader.question}").shuffle(seen)  # noqa: S311
+        seed = f"{spec.seed}\n{reader.step}/{reader.id}\n{reader.question}"
+        seen = [seen[index] for index in shuffled(len(seen), seed)]
     several = len({record["layer"] for record in seen}) > 1
     return [as_reference(spec, record, offer.summaries.get(record["id"]), several=several) for record in seen]
 

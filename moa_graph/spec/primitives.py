@@ -125,9 +125,13 @@ class StopSpec(Strict):
     `agreement` is looked at while proposals arrive, the others after each layer.
     """
 
-    by: Literal["agreement", "no_change", "similarity", "judge"] = Field(description="What is enough.")
+    by: Literal["agreement", "no_change", "similarity", "residual", "judge"] = Field(
+        description="What is enough."
+    )
     agree: int | None = Field(default=None, ge=2, description="agreement: equal answers in one layer.")
-    layers: int = Field(default=1, ge=1, description="no_change: layers whose vote stays what it was.")
+    layers: int = Field(
+        default=1, ge=1, description="no_change, residual: layers in a row that change nothing."
+    )
     threshold: float | None = Field(
         default=None, ge=0, le=1, allow_inf_nan=False, description="similarity: to the layer before, 0 to 1."
     )

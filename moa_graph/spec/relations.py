@@ -28,6 +28,7 @@ _STOP: _Ways = {
     "agreement": (("agree", "extract"), ()),
     "no_change": (("extract",), ("layers",)),
     "similarity": (("threshold",), ()),
+    "residual": ((), ("layers",)),
     "judge": (("model",), ("instruction",)),
 }
 _REDUCE: _Ways = {
@@ -48,8 +49,8 @@ _EXAMPLES = {
     "agree": "how many equal answers are enough, such as 2",
     "threshold": "a number from 0 to 1",
 }
-_LAYERS_NEEDED = {"agreement": 1, "no_change": 3, "similarity": 3, "judge": 2}
-"""After the last layer the aggregator comes in any case, and two of these compare with the layer before."""
+_LAYERS_NEEDED = {"agreement": 1, "no_change": 3, "similarity": 3, "residual": 3, "judge": 2}
+"""After the last layer the aggregator comes in any case, and some of these compare with the layer before."""
 
 
 def check_primitives(part: Part) -> None:
@@ -122,6 +123,10 @@ def _check_stop(part: Part, layers: Layers, stop: dict[str, Any]) -> None:
             part.fault(("stop", key), message, expected=f"at most {count}")
     if isinstance(least, int) and isinstance(most, int) and most < least:
         part.fault(("stop", "max_layers"), "less than `min_layers`", expected=f"at least {least}")
+    if stop.get("by") == "residual" and not any(layer.get("residual") for layer in layers.data):
+        part.fault(
+            ("stop", "by"), "no layer has a `residual` that could be empty", expected="`residual` in a layer"
+        )
     widest = max(map(len, layers.ids))
     agree = stop.get("agree")
     if isinstance(agree, int) and widest and agree > widest:
@@ -136,7 +141,7 @@ def _check_effect(part: Part, stop: dict[str, Any], count: int) -> None:
     way, unchanged = stop.get("by"), stop.get("layers", 1)
     if not isinstance(way, str) or way not in _LAYERS_NEEDED or not isinstance(unchanged, int):
         return
-    needed = _LAYERS_NEEDED[way] + (unchanged - 1 if way == "no_change" else 0)
+    needed = _LAYERS_NEEDED[way] + (unchanged - 1 if "layers" in _STOP[way][1] else 0)
     if count < needed:
         message = f"`by: {way}` can leave out no layer of {count}"
         part.fault(("stop", "by"), message, expected=f"at least {needed} layers")

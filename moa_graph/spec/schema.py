@@ -144,7 +144,7 @@ def _short_form(value: Any) -> Any:
     if isinstance(value, str):
         return {"model": value}
     if isinstance(value, dict) and isinstance(value.get("temperature"), list) and "samples" not in value:
-        return {**value, "samples": len(value["temperature"])}
+        return {**value, "samples": len(value["temperature"]) or 1}
     return value
 
 
@@ -177,7 +177,7 @@ class LayerSpec(Strict):
     proposers: list[
         Annotated[ProposerSpec, BeforeValidator(_short_form, json_schema_input_type=Name | ProposerSpec)]
     ] = Field(min_length=1, description="Who answers in parallel: slots, or mappings.")
-    quorum: int = Field(default=1, ge=1, description="Proposals needed to go on.")
+    quorum: int = Field(default=1, ge=0, description="Proposals needed to go on; 0: it may fail.")
     grace: Duration | None = Field(
         default=None, description="Patience once the quorum is there; default: wait for all."
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -284,3 +285,125 @@ def test_a_call_that_is_made_again_forgets_how_it_ended(resumed: Progress) -> No
     resumed.feed(started("draft/a"))
     row = resumed.layers["draft"][0]
     assert (row.state, row.seconds, row.usage, row.restored) == ("running", None, None, False)
+
+
+AIDE: Any = {"role": "ranker"}
+SELECTED: Any = {
+    "type": "layer.selected",
+    "layer": "draft",
+    "by": "rank",
+    "kept": ["draft/b"],
+    "left_out": {"draft/a": "ranked 2 of 2"},
+}
+STOPPED: Any = {"type": "layers.stopped", "layer": "draft", "reason": "2 proposals agree on 12"}
+JOINED: Any = {"type": "layer.joined", "layer": "draft", "ok": 1, "failed": 0, "cut": 1, "seconds": 2.0}
+
+
+def test_who_is_asked_about_proposals_has_a_row_but_counts_as_none(progress: Progress) -> None:
+    progress.feed(ended(proposal("draft/a")))
+    progress.feed(started("draft/@ranker", "ranker"))
+    lines = shown(progress).splitlines()
+    assert any("▸ @ranker" in line and "running" in line for line in lines)
+    assert any("draft" in line and "1 of 2" in line for line in lines)
+    progress.feed(ended(proposal("draft/@ranker", **AIDE), "ranker"))
+    assert [record["id"] for record in progress.proposals] == ["draft/a"]
+    assert [record["id"] for record in progress.aides] == ["draft/@ranker"]
+    assert progress.calls() == 4
+    assert progress.attempted == []
+
+
+def test_who_chooses_the_answer_stands_beside_the_aggregator(progress: Progress) -> None:
+    progress.feed(started("aggregator/@ranker:z", "ranker"))
+    assert "aggregator" not in progress.layers
+    assert [row.id for row in progress.aggregators] == ["aggregator/@ranker:z"]
+    progress.feed(ended(proposal("aggregator/@ranker:z", **AIDE), "ranker"))
+    assert progress.attempted == []
+    assert "✓ @ranker:z" in shown(progress)
+
+
+def test_many_comparisons_are_one_row(progress: Progress) -> None:
+    ids = [f"draft/@compare:{one}:{other}" for one in "abc" for other in "abc" if one != other]
+    for id_ in ids:
+        progress.feed(started(id_, "ranker"))
+    [line] = [line for line in shown(progress).splitlines() if "@compare" in line]
+    assert "▸ @compare" in line
+    assert "0 of 6" in line
+    for id_ in ids:
+        progress.feed(ended(proposal(id_, "failed" if id_.endswith("c") else "ok", **AIDE), "ranker"))
+    [line] = [line for line in shown(progress).splitlines() if "@compare" in line]
+    assert all(part in line for part in ("✓ @compare", "4 of 6", "60 → 30", "$0.0600", "2 failed"))
+
+
+def test_what_is_left_out_says_why_beside_its_row(progress: Progress) -> None:
+    progress.feed(ended(proposal("draft/a")))
+    progress.feed(ended(proposal("draft/b")))
+    progress.feed(SELECTED)
+    lines = shown(progress).splitlines()
+    assert any("✓ a" in line and "left out: ranked 2 of 2" in line for line in lines)
+    assert any("✓ b" in line and "openai:m" in line for line in lines)
+    assert [record.get("left_out") for record in progress.proposals] == ["ranked 2 of 2", None]
+
+
+def test_layers_that_are_skipped_are_not_needed(progress: Progress) -> None:
+    progress.feed(ended(proposal("draft/a")))
+    progress.feed(JOINED)
+    progress.feed(STOPPED)
+    assert states(progress) == {"draft/a": "done", "draft/b": "not needed", "refine/a": "not needed"}
+    lines = shown(progress).splitlines()
+    assert any("refine" in line and "not needed" in line for line in lines)
+    assert any("– b" in line and "not needed" in line for line in lines)
+    assert not any("· a" in line or "– a" in line for line in lines)
+
+
+def test_a_stop_and_what_was_said_before_it_are_restored() -> None:
+    progress, ranker = Progress(), proposal("draft/@ranker", **AIDE)
+    left_out = proposal("draft/a", left_out="ranked 2 of 2")
+    run = Run(thread="t", turn="1", status="interrupted", proposals=[left_out], aides=[ranker])
+    progress.restore(replace(run, stopped={"layer": "draft", "reason": "enough"}, next_layer="aggregator"))
+    layers = {"draft": ["a"], "refine": ["a"]}
+    progress.feed({"type": "run.started", "name": "n", "resumed": True, "layers": layers, "aggregator": "z"})
+    assert states(progress) == {"draft/a": "done", "draft/@ranker": "done", "refine/a": "not needed"}
+    assert "left out: ranked 2 of 2" in shown(progress)
+    assert [record["id"] for record in progress.aides] == ["draft/@ranker"]
+
+
+def test_a_stop_of_an_unknown_layer_does_no_harm(progress: Progress) -> None:
+    progress.feed({**STOPPED, "layer": "elsewhere"})
+    assert "not needed" not in states(progress).values()
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (started("draft/@ranker", "ranker"), ""),
+        (
+            ended(proposal("draft/@judge", **AIDE), "judge"),
+            "draft/@judge: done in 1.5 s, 10 → 5 tokens, cost $0.0100",
+        ),
+        (SELECTED, "draft: b goes on (select by rank); left out: a (ranked 2 of 2)"),
+        (
+            {**SELECTED, "kept": ["draft/a", "draft/b"], "left_out": {}},
+            "draft: all 2 go on (select by rank)",
+        ),
+        (STOPPED, "draft: enough: 2 proposals agree on 12; the aggregator comes next"),
+    ],
+)
+def test_what_follows_a_layer_is_one_line(event: Any, line: str) -> None:
+    assert describe(event) == line
+
+
+def test_an_answer_that_is_a_proposal_was_no_call(capsys: pytest.CaptureFixture[str]) -> None:
+    view = Lines()
+    view.event(ended(proposal("aggregator/vote", attempts=0), "aggregator"))
+    view.event(ended(proposal("draft/mine", attempts=0)))
+    assert capsys.readouterr().err == "draft/mine: kept from before\n"
+
+
+def test_the_table_says_selections_and_stops_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveTable(Progress())
+    for event in (SELECTED, STOPPED, JOINED):
+        view.event(event)
+    view.close()
+    err = capsys.readouterr().err
+    assert "left out: a (ranked 2 of 2)" in err
+    assert "draft: enough: 2 proposals agree on 12" in err

@@ -1,4 +1,4 @@
-"""A mixture of in-process models by their slots' names: proposers, the aggregator, and whoever else is asked."""
+"""A mixture of in-process models by their slots' names: proposers, aggregator, and whoever else is asked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from moa_graph.errors import RunError
@@ -66,14 +67,16 @@ class Panel:
         **models: Any,
     ) -> None:
         given: dict[str, Any] = {"a": "A", "b": "B", "c": "C", "z": "The answer."} | models
-        self.models = {
-            name: each if isinstance(each, ScriptedChatModel) else ScriptedChatModel(each)
+        self.models: dict[str, Any] = {
+            name: each if isinstance(each, BaseChatModel) else ScriptedChatModel(each)
             for name, each in given.items()
         }
         self.spec = {
             "moa": 1,
             "name": "test",
-            "models": {name: {"model": f"host:{name}", **(slots or {}).get(name, {})} for name in self.models},
+            "models": {
+                name: {"model": f"host:{name}", **(slots or {}).get(name, {})} for name in self.models
+            },
             "defaults": {"attempts": 1},
             "layers": layers if layers is not None else [draft()],
             "aggregator": {"model": aggregator} if isinstance(aggregator, str) else aggregator,

@@ -21,6 +21,37 @@ def test_the_guide_has_whole_examples():
     assert len(WHOLE) >= 4
 
 
+PRIMITIVES = (Path(__file__).parents[2] / "docs" / "primitives.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```yaml\n(.*?)```", PRIMITIVES, re.DOTALL)
+HEAD = """\
+moa: 1
+name: snippet
+models:
+  small: {model: openai:small}
+  large: {model: openai:large}
+  wise: {model: openai:wise}
+"""
+"""What the guide to the primitives says that its snippets leave out; the rest is below."""
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_a_snippet_of_the_primitives_loads_under_the_head_that_is_told(snippet):
+    text = HEAD + snippet
+    if "layers:" not in snippet:
+        text += "layers: [{name: draft, proposers: [small, large, wise]}]\n"
+    if "aggregator:" not in snippet:
+        text += "aggregator: {model: large}\n"
+    assert parse_spec(text).name == "snippet"
+
+
+@pytest.mark.parametrize("path", ["select.by", "stop.by", "aggregator.reduce", "references.from"])
+def test_the_primitives_leave_out_no_word(path):
+    holder, _, key = path.partition(".")
+    schema = json_schema()["$defs"][f"{holder.capitalize()}Spec"]["properties"][key]
+    words = schema.get("enum") or next(part["enum"] for part in schema["oneOf"] if "enum" in part)
+    assert [word for word in words if not re.search(rf"\b{word}\b", "".join(SNIPPETS))] == []
+
+
 def test_every_key_is_in_a_table_of_the_guide():
     schema = json_schema()
     keys = {key for part in [schema, *schema["$defs"].values()] for key in part.get("properties", {})}

@@ -14,7 +14,7 @@ from moa_graph import build_graph, load_spec
 from moa_graph.prompts import AGGREGATE_AND_SYNTHESIZE
 from moa_graph.selecting import asking
 from moa_graph.spec.schema import MoASpec
-from tests.fakes.models import ScriptedChatModel
+from tests.fakes.models import ScriptedChatModel, Step
 
 VARIANTS = Path(__file__).parents[2] / "graphs" / "variants"
 
@@ -61,8 +61,8 @@ async def play(name: str, cast: Mapping[str, ScriptedChatModel], question: str =
     return Played(message.text, message.response_metadata["moa"], state["proposals"], told)
 
 
-def says(*texts: str) -> ScriptedChatModel:
-    """Return a model that says one text after another, the last one for ever."""
+def says(*texts: Step) -> ScriptedChatModel:
+    """Return a model that says one text after another, or fails, the last one for ever."""
     return ScriptedChatModel(*texts)
 
 

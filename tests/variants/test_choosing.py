@@ -5,6 +5,7 @@ What each slot was told is compared as text; `tests.variants.stage` says how it 
 
 from __future__ import annotations
 
+from moa_graph.models.failures import ProviderError
 from tests.variants.stage import answers, asked_about, play, says, synthesizing
 
 POOL = ["qwen-110b", "qwen-72b", "wizardlm-8x22b", "llama-70b", "mixtral-8x22b", "dbrx"]
@@ -91,6 +92,13 @@ async def test_a_cascade_escalates_the_bare_question_when_the_cheap_samples_disa
     played = await play("cascade", {"gpt-4o-mini": cheap, "gpt-4o": says("It is 15.")})
     assert (played.answer, played.moa["answered_by"]) == ("It is 15.", "strong/gpt-4o")
     assert "stopped" not in played.moa
+    assert played.told == {"gpt-4o-mini": [ASKED] * 5, "gpt-4o": [ASKED]}
+
+
+async def test_a_cascade_escalates_when_the_cheap_model_fails() -> None:
+    cheap = says(ProviderError("no such parameter", status_code=400))
+    played = await play("cascade", {"gpt-4o-mini": cheap, "gpt-4o": says("It is 15.")})
+    assert (played.answer, played.moa["answered_by"]) == ("It is 15.", "strong/gpt-4o")
     assert played.told == {"gpt-4o-mini": [ASKED] * 5, "gpt-4o": [ASKED]}
 
 

@@ -6,6 +6,7 @@ What each slot was told is compared as text; `tests.variants.stage` says how it 
 from __future__ import annotations
 
 from moa_graph import load_spec
+from moa_graph.models.failures import ProviderError
 from tests.variants.stage import VARIANTS, answers, asked_about, play, says, synthesizing
 
 FOUR = ["qwen-110b", "qwen-72b", "wizardlm-8x22b", "llama-70b"]
@@ -143,6 +144,18 @@ async def test_fusion_gives_the_outer_model_the_panel_and_the_judges_analysis() 
         ],
         "gpt-4o-mini": [ASKED, ASKED],
     }
+
+
+async def test_fusion_goes_on_with_the_panel_when_its_judge_fails() -> None:
+    large = says("large", ProviderError("no such parameter", status_code=400), "final")
+    played = await play("fusion", {"gpt-4o": large, "gpt-4o-mini": says("small one", "small two")})
+    assert played.answer == "final"
+    assert played.told["gpt-4o"][-1] == asked_about(
+        "instruction of aggregator",
+        ("gpt-4o", "large"),
+        ("gpt-4o-mini-1", "small one"),
+        ("gpt-4o-mini-2", "small two"),
+    )
     assert played.answer == "final"
 
 
@@ -243,10 +256,10 @@ async def test_rmoa_hands_on_the_three_most_different_and_what_the_layer_changed
     assert played.answer == "final"
 
 
-async def test_rmoa_ends_when_a_layer_is_like_the_one_before() -> None:
+async def test_rmoa_ends_when_the_residual_agent_finds_no_change() -> None:
     same = ["red apples", "red apples indeed", "green pears", "yellow plums"]
     played = await play("rmoa", {"gpt-4o-mini": says(*same, *same, "NONE", "final")})
-    assert played.moa["stopped"] == {"layer": "layer-2", "reason": "the layer is 1.00 like the one before"}
+    assert played.moa["stopped"] == {"layer": "layer-2", "reason": "nothing changed in 1 layer"}
     assert len(played.told["gpt-4o-mini"]) == 10
     assert played.told["gpt-4o-mini"][-1] == synthesizing("red apples", "green pears", "yellow plums")
 

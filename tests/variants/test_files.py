@@ -24,7 +24,7 @@ DRAWN = {
     "llm-blender": ["select pairwise, keep 3"],
     "llm-ranker": ["reduce pick"],
     "majority-vote": ["reduce vote"],
-    "rmoa": ["select diversity, keep 3", "residual", "stop: similarity 0.95"],
+    "rmoa": ["select diversity, keep 3", "residual", "no residual for 1 layer"],
     "self-moa-seq": ["window 6"],
     "smoa": ["select rank, keep 2", "stop: judge"],
     "universal-self-consistency": ["reduce consistency"],
