@@ -8,7 +8,7 @@ QUESTION := When does mixing different models pay, and when is one model sampled
 DOCUMENT := examples/documents/mixture-of-agents.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgres soak check format generate bench clean
+.PHONY: help demo test test-postgres soak check format generate bench bench-eval clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,9 @@ generate: $(VENV)/.stamp-test  ## write the generated files anew
 
 bench: $(VENV)/.stamp-bench  ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m bench.run
+
+bench-eval: $(VENV)/.stamp-bench  ## compute on recorded answers (MOA_SHARED_DATA), and write them into docs/evaluation.md
+	$(BIN)/python -m bench.evaluation
 
 clean:  ## take away .venv and everything that was generated locally
 	rm -rf $(VENV) dist build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .langgraph_api

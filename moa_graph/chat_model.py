@@ -14,6 +14,7 @@ from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
     CallbackManagerForLLMRun,
 )
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
@@ -36,6 +37,7 @@ from moa_graph.models.pool import ModelPool
 from moa_graph.proposers.around import adopt
 from moa_graph.proposers.relay import Relay
 from moa_graph.proposers.waiting import look_at
+from moa_graph.resources import Others
 from moa_graph.spec.loading import Source, dump_spec, load_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.spec.writing import spec_hash
@@ -52,10 +54,10 @@ __all__ = ["MoAChatModel"]
 class MoAChatModel(BaseChatModel):
     """Answer as the mixture of a spec does: proposers advise, the aggregator writes, and alone calls tools.
 
-    `spec` is a MoASpec, the path of a spec's file, or a mapping. `models`, `retrievers`, `tools` and
-    `runnables` are objects of the host program, as for `build_graph`. `fan_out` overrides the spec's: with
-    "user_turn" the results of tools go to the aggregator alone, with the references of their turn; with
-    "every_call" all are asked again. `temperature`, `max_tokens` and `stop` are the aggregator's.
+    `spec` is a MoASpec, the path of a spec's file, or a mapping. `models`, `retrievers`, `tools`,
+    `runnables` and `embeddings` are objects of the host program, as for `build_graph`. `fan_out` overrides
+    the spec's: with "user_turn" the results of tools go to the aggregator alone, with the references of their
+    turn; with "every_call" all are asked again. `temperature`, `max_tokens` and `stop` are the aggregator's.
 
     The answer's `usage_metadata` is the whole run's, `response_metadata["moa"]` its summary. A call raises
     what a run raises: ModelNotReady before anything is called, RunError with all that was paid for. The same
@@ -76,6 +78,7 @@ class MoAChatModel(BaseChatModel):
     retrievers: dict[str, BaseRetriever] = Field(default_factory=dict, repr=False, exclude=True)
     tools: dict[str, BaseTool] = Field(default_factory=dict, repr=False, exclude=True)
     runnables: dict[str, Runnable[Any, Any]] = Field(default_factory=dict, repr=False, exclude=True)
+    embeddings: dict[str, Embeddings] = Field(default_factory=dict, repr=False, exclude=True)
     _graph: CompiledMoA | None = PrivateAttr(default=None)
     _made_of: tuple[object, ...] = PrivateAttr(default=())
     _unfinished: Unfinished = PrivateAttr(default_factory=Unfinished)
@@ -109,7 +112,7 @@ class MoAChatModel(BaseChatModel):
     def _identifying_params(self) -> Mapping[str, Any]:
         """Return what tells its answers apart in a cache: the whole spec, and what was registered."""
         self._renew()
-        registered = [self.models, self.retrievers, self.tools, self.runnables]
+        registered = [self.models, *self._others().values()]
         return {
             "spec": dump_spec(self.spec),
             "spec_hash": spec_hash(self.spec),
@@ -206,9 +209,7 @@ class MoAChatModel(BaseChatModel):
         tool = as_tool(
             self.spec,
             models=self.models,
-            retrievers=self.retrievers,
-            tools=self.tools,
-            runnables=self.runnables,
+            **self._others(),
         )
         given["terms"] = self._terms(None, {})
         return tool.model_copy(update={key: value for key, value in given.items() if value is not None})
@@ -307,21 +308,24 @@ class MoAChatModel(BaseChatModel):
 
     def _renew(self) -> None:
         """Forget what was made of other parts: a spec or a registered object may have been exchanged."""
-        made_of = (self.spec, self.models, self.retrievers, self.tools, self.runnables)
+        made_of = (self.spec, self.models, *self._others().values())
         if len(self._made_of) != len(made_of) or any(map(operator.is_not, self._made_of, made_of)):
             self._made_of, self._graph, self._identity = made_of, None, uuid4().hex
             self._unfinished = Unfinished()
 
+    def _others(self) -> Others:
+        return Others(
+            retrievers=self.retrievers,
+            tools=self.tools,
+            runnables=self.runnables,
+            embeddings=self.embeddings,
+        )
+
     def _compiled(self) -> CompiledMoA:
         self._renew()
         if self._graph is None:
-            self._graph = build_graph(
-                self.spec,
-                models=self.models,
-                retrievers=self.retrievers,
-                tools=self.tools,
-                runnables=self.runnables,
-            ).compile(checkpointer=False)
+            graph = build_graph(self.spec, models=self.models, **self._others())
+            self._graph = graph.compile(checkpointer=False)
         return self._graph
 
 

@@ -58,8 +58,6 @@ def _enough(stop: StopSpec) -> str:
             return f"similarity {stop.threshold:g} or more"
         case "residual":
             return f"no residual for {stop.layers} layer{'s' * (stop.layers != 1)}"
-        case "residual":
-            return f"residual empty for {stop.layers} layer{'s' * (stop.layers != 1)}"
         case "judge":
             return f"judge {stop.model}"
 

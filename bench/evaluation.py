@@ -1,0 +1,219 @@
+"""Measure on recorded data and write the tables of docs/evaluation.md: `python -m bench.evaluation`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+
+import psutil  # type: ignore[import-untyped]
+
+from bench import quality, winrates
+from bench.figures import Figure, no_more_than, plain
+from bench.recorded import HOW, POOL, TASKS, Outcome, Stage, Task, answer, plurality, read_tasks
+from bench.recorded import spec_of, until_two_agree, write_dataset, write_replays
+from bench.run import QUIET, ROOT, verdict
+from bench.selection import shared_data
+from bench.tables import count, percent, table
+from moa_graph.evaluation.datasets import read_dataset
+from moa_graph.evaluation.evaluate import Order, evaluate, summary_of
+from moa_graph.evaluation.results import read_results
+from moa_graph.evaluation.selection import Row, select
+from moa_graph.evaluation.statistics import mean_interval
+from moa_graph.spec.extracting import ExtractSpec
+
+__all__ = ["BEGIN", "END", "Measuring", "between", "main", "of_answers", "of_texts"]
+
+PAGE = ROOT / "docs" / "evaluation.md"
+BEGIN = "<!-- begin: written by `make bench-eval` -->"
+END = "<!-- end: written by `make bench-eval` -->"
+
+VOTE, AGREEMENT, CALLS = 53.6755, 54.0915, 3.573
+"""What the recorded answers of math-l5 are known to give: the shares in percent, the calls per question."""
+CLOSE = 1.0
+LIMIT = 60.0
+"""Seconds for 721 questions to six replayed proposers, on two cores."""
+
+CASCADE = f"""\
+{", ".join(quality.SMALL)} (7 to 9 billion parameters) are asked one by one. {quality.STRONG} (123 billion) is asked
+where they do not agree, and its answer is taken then. They were taken by their size, not by their results."""
+
+
+class Measuring:
+    """Measure what the tables hold; `measured` keeps what several of them need."""
+
+    def __init__(self, data: Path, folder: Path) -> None:
+        self.data = data
+        self.folder = folder
+        self.tasks = read_tasks(data / "zeroeval")
+        self.measured: quality.Measured = {}
+
+    async def tables(self) -> dict[str, Sequence[str]]:
+        """Return the lines under each heading."""
+        goals = [row for task in self.tasks.values() for row in await self.answers(task)]
+        goals += [*await self.texts(), await self.eval()]
+        rates = winrates.compute(self.data / "alpaca_eval")
+        goals += winrates.figures(rates)
+        tasks, measured, folder = self.tasks, self.measured, self.folder
+        return {
+            "What is known, and what comes out": table(
+                ["what", "measured", "goal", "met"],
+                ([row.what, row.figure, row.goal, verdict(row)] for row in goals),
+            ),
+            "Cost against quality": quality.cost(tasks, measured),
+            "How many vote": await quality.numbers(tasks, measured, folder),
+            "Weighted votes": await quality.weighted(tasks, measured, folder),
+            "A selection by the texts, then a vote": await quality.selected(tasks, measured, folder),
+            "A cascade": [CASCADE, "", *await quality.cascades(tasks, folder)],
+            "Six of 28 models": _policies(self.data / "zeroeval" / "answers28.json.xz"),
+            "Win rates against the leaderboard": _rates(rates),
+        }
+
+    async def answers(self, task: Task) -> list[Figure]:
+        """Return the rows of the recorded answers of a task."""
+        files = write_replays(self.folder, task, POOL, "answers")
+        vote = await answer(spec_of(files, "answers", [Stage(POOL)]), task, "answers")
+        two = await answer(spec_of(files, "answers", [Stage(POOL, 1)], agree=2), task, "answers")
+        self.measured |= {(task.name, "vote"): vote, (task.name, "agreement"): two}
+        return of_answers(task, vote, two)
+
+    async def texts(self) -> list[Figure]:
+        """Return the rows of the texts of math-l5."""
+        task = self.tasks["math-l5"]
+        files = write_replays(self.folder, task, POOL, "texts")
+        vote = await answer(spec_of(files, "texts", [Stage(POOL)]), task, "texts")
+        two = await answer(spec_of(files, "texts", [Stage(POOL, 1)], agree=2), task, "texts")
+        self.measured |= {("math-l5", "vote of texts"): vote, ("math-l5", "agreement of texts"): two}
+        return [*of_texts(task, vote, two), _time(f"{len(task)} × 6 texts through the graph", vote.seconds)]
+
+    async def eval(self) -> Figure:
+        """Return the row of the same vote by what `moa eval` does, every question a thread on SQLite."""
+        task = self.tasks["math-l5"]
+        files = write_replays(self.folder, task, POOL, "texts")
+        dataset = read_dataset(write_dataset(self.folder / "math-l5.jsonl", task))
+        spec, out = spec_of(files, "texts", [Stage(POOL)]), self.folder / "math-l5"
+        began = time.monotonic()
+        evaluation = await evaluate(
+            Order(spec=spec, dataset=dataset, items=dataset.items, out=out, how=ExtractSpec(**HOW["texts"]))
+        )
+        seconds = time.monotonic() - began
+        if summary_of(evaluation)["accuracy"] != mean_interval(
+            self.measured["math-l5", "vote of texts"].right
+        ):
+            raise ValueError("`moa eval` and the plain graph differ")
+        return _time(f"the same by `moa eval`, each question a thread on SQLite, {len(task)} × 6", seconds)
+
+
+def of_answers(task: Task, vote: Outcome, two: Outcome) -> list[Figure]:
+    """Return the rows of recorded answers; the goal is what is known, and what is counted without the package."""
+    counted, (right, calls) = plurality(task, POOL), until_two_agree(task, POOL)
+    same = vote.right == counted, (two.right, two.calls()) == (right, calls)
+    goals = ("as counted without the package",) * 2
+    if task.name == "math-l5":
+        goals = f"{VOTE}", f"{AGREEMENT} at {CALLS} calls"
+        known = (_mean(two.right, 100, 4), _mean(two.calls(), 1, 3)) == (AGREEMENT, CALLS)
+        same = same[0] and _mean(vote.right, 100, 4) == VOTE, same[1] and known
+    label = f"{task.name}, recorded answers, n = {len(task)}"
+    until_two = f"{percent(two.right, '.4f')} at {count(two.calls())} calls"
+    return [
+        Figure(f"{label}: vote of six", percent(vote.right, ".4f"), goals[0], same[0]),
+        Figure(f"{label}: one by one until two agree", until_two, goals[1], same[1]),
+    ]
+
+
+def of_texts(task: Task, vote: Outcome, two: Outcome) -> list[Figure]:
+    """Return the rows of texts, from which our own extractor reads the answers."""
+    label = f"{task.name}, texts, n = {len(task)}"
+    close = abs(100 * fmean(vote.right) - VOTE) <= CLOSE
+    until_two = f"{percent(two.right, '.4f')} at {count(two.calls())} calls"
+    return [
+        Figure(f"{label}: vote of six", percent(vote.right, ".4f"), f"{VOTE} ± {CLOSE:g}", close),
+        plain(f"{label}: one by one until two agree", until_two),
+    ]
+
+
+def between(page: str, section: str) -> str:
+    """Return a page with the section between the two marks; raise ValueError where they are not there."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page lacks {BEGIN} or {END}")
+    return f"{before}{BEGIN}\n\n{section.strip()}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Measure, and write the tables into the page; say so where the data are not there."""
+    data = shared_data()
+    if not data.is_dir():
+        print(f"{data} is not there: nothing to measure", file=sys.stderr)
+        return
+    began, busy = time.monotonic(), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        tables = asyncio.run(Measuring(data, Path(folder)).tables())
+    parts = [_circumstances(time.monotonic() - began, busy)]
+    parts += ["\n".join([f"### {title}", "", *lines]) for title, lines in tables.items()]
+    section = "\n\n".join(parts)
+    print(section)
+    PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), section), encoding="utf-8")
+    print(f"Wrote {PAGE.relative_to(ROOT)}", file=sys.stderr)
+
+
+def _policies(file: Path) -> list[str]:
+    chosen = {name: select(read_results(file, name), len(POOL)) for name in TASKS}
+    heads = [f"{name}, n = {len(each.held_out.results.ids)}" for name, each in chosen.items()]
+    rows = [
+        [each[0].name, *map(_reached, each)]
+        for each in zip(*(each.rows for each in chosen.values()), strict=True)
+    ]
+    best = ", ".join(f"{each.best} on {name}" for name, each in chosen.items())
+    return [*table(["policy", *heads], rows), "", f"Best single: {best}."]
+
+
+def _reached(row: Row) -> str:
+    shown = f"{(row.vote or row.mean).times(100):.1f}"
+    return f"{shown}; {row.gain.times(100):+.1f}" if row.gain else shown
+
+
+def _rates(rates: Sequence[winrates.Row]) -> list[str]:
+    off = [row for row in rates if not row.close]
+    lacking = sum(bool(row.missing) for row in off)
+    return [
+        f"{len(off)} of {len(rates)} length-controlled win rates are more than {winrates.CLOSE} points off; {lacking} of these",
+        "models lack preferences (*not judged*):",
+        "",
+        winrates.table(off),
+        "",
+        f"<details><summary>The {len(rates) - len(off)} others</summary>",
+        "",
+        winrates.table([row for row in rates if row.close]),
+        "",
+        "</details>",
+    ]
+
+
+def _mean(values: Sequence[float], factor: float, digits: int) -> float:
+    return round(factor * fmean(values), digits)
+
+
+def _time(what: str, seconds: float) -> Figure:
+    return no_more_than(what, seconds, LIMIT, f"{seconds:.1f} s", " s")
+
+
+def _circumstances(seconds: float, busy: float) -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    disturbed = f" Other work was going on (load {busy:.1f} at the beginning)." if busy > QUIET else ""
+    return (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s on {os.cpu_count()} cores, {memory:.0f} GB, "
+        f"{platform.system()}, Python {platform.python_version()}.{disturbed}"
+    )
+
+
+if __name__ == "__main__":
+    main()
