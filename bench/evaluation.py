@@ -17,8 +17,21 @@ import psutil  # type: ignore[import-untyped]
 
 from bench import quality, winrates
 from bench.figures import Figure, no_more_than, plain
-from bench.recorded import HOW, POOL, TASKS, Outcome, Stage, Task, answer, plurality, read_tasks
-from bench.recorded import spec_of, until_two_agree, write_dataset, write_replays
+from bench.recorded import (
+    HOW,
+    POOL,
+    TASKS,
+    Outcome,
+    Stage,
+    Task,
+    answer,
+    plurality,
+    read_tasks,
+    spec_of,
+    until_two_agree,
+    write_dataset,
+    write_replays,
+)
 from bench.run import QUIET, ROOT, verdict
 from bench.selection import shared_data
 from bench.tables import count, percent, table
@@ -41,9 +54,31 @@ CLOSE = 1.0
 LIMIT = 60.0
 """Seconds for 721 questions to six replayed proposers, on two cores."""
 
-CASCADE = f"""\
-{", ".join(quality.SMALL)} (7 to 9 billion parameters) are asked one by one. {quality.STRONG} (123 billion) is asked
-where they do not agree, and its answer is taken then. They were taken by their size, not by their results."""
+NOTES = {
+    "Cost against quality": """\
+No prices are recorded: the cost is counted in calls. *Somebody right* is what a choice would reach that always finds
+the right proposal.""",
+    "How many vote": """\
+The first k of the six through the graph; beside it the mean of the votes of all teams of k, counted without the graph,
+where it does not matter who comes first.""",
+    "Weighted votes": """\
+A vote counts as much as its model's accuracy on the even questions; tested on the odd ones.""",
+    "A selection by the texts, then a vote": """\
+Texts of math-l5, all of them. What `diversity` and `cluster` compare are whole texts (TF-IDF), not the answers in them.""",
+    "A cascade": f"""\
+{", ".join(quality.SMALL)} (7 to 9 billion parameters) are asked one by one.
+{quality.STRONG} (123 billion) is asked where they do not agree, and then its answer is taken. They were chosen by
+their size, not by their results. Recorded answers.""",
+    "Six of 28 models": """\
+Chosen on the even questions and tested on the odd ones, as `moa select` does it, without the graph. A cell holds the accuracy
+of the vote (*best single*: its own), then its difference to the best single model. [selection.md](selection.md) has more
+of this, and says what can be read from it.""",
+    "Win rates against the leaderboard": """\
+From AlpacaEval's recorded judgements, without the graph; [win-rates.md](win-rates.md) describes the method. *Shifted* is what comes
+out when the difficulties of the instructions are dealt by position after the items that are not judged were taken
+out, as in the published procedure. The intervals of the length-controlled rates are of 200 resamples.""",
+}
+"""What is said before a table."""
 
 
 class Measuring:
@@ -71,7 +106,7 @@ class Measuring:
             "How many vote": await quality.numbers(tasks, measured, folder),
             "Weighted votes": await quality.weighted(tasks, measured, folder),
             "A selection by the texts, then a vote": await quality.selected(tasks, measured, folder),
-            "A cascade": [CASCADE, "", *await quality.cascades(tasks, folder)],
+            "A cascade": await quality.cascades(tasks, folder),
             "Six of 28 models": _policies(self.data / "zeroeval" / "answers28.json.xz"),
             "Win rates against the leaderboard": _rates(rates),
         }
@@ -112,7 +147,7 @@ class Measuring:
 
 
 def of_answers(task: Task, vote: Outcome, two: Outcome) -> list[Figure]:
-    """Return the rows of recorded answers; the goal is what is known, and what is counted without the package."""
+    """Return the rows of recorded answers; the goal is what is known, or counted without the package."""
     counted, (right, calls) = plurality(task, POOL), until_two_agree(task, POOL)
     same = vote.right == counted, (two.right, two.calls()) == (right, calls)
     goals = ("as counted without the package",) * 2
@@ -158,7 +193,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tables = asyncio.run(Measuring(data, Path(folder)).tables())
     parts = [_circumstances(time.monotonic() - began, busy)]
-    parts += ["\n".join([f"### {title}", "", *lines]) for title, lines in tables.items()]
+    parts += [
+        "\n".join([f"### {title}", "", NOTES.get(title, ""), "", *lines]) for title, lines in tables.items()
+    ]
     section = "\n\n".join(parts)
     print(section)
     PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), section), encoding="utf-8")
@@ -185,8 +222,7 @@ def _rates(rates: Sequence[winrates.Row]) -> list[str]:
     off = [row for row in rates if not row.close]
     lacking = sum(bool(row.missing) for row in off)
     return [
-        f"{len(off)} of {len(rates)} length-controlled win rates are more than {winrates.CLOSE} points off; {lacking} of these",
-        "models lack preferences (*not judged*):",
+        f"{len(off)} of {len(rates)} are more than {winrates.CLOSE} points off; {lacking} of these models lack judgements:",
         "",
         winrates.table(off),
         "",
@@ -209,10 +245,10 @@ def _time(what: str, seconds: float) -> Figure:
 def _circumstances(seconds: float, busy: float) -> str:
     memory = psutil.virtual_memory().total / 2**30
     disturbed = f" Other work was going on (load {busy:.1f} at the beginning)." if busy > QUIET else ""
-    return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s on {os.cpu_count()} cores, {memory:.0f} GB, "
-        f"{platform.system()}, Python {platform.python_version()}.{disturbed}"
+    machine = (
+        f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()}, Python {platform.python_version()}"
     )
+    return f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s on {machine}.{disturbed}"
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from bench.recorded import POOL, TASKS, Outcome, Stage, Task, answer, plurality, spec_of, write_replays
 from bench.tables import count, difference, percent, table
@@ -45,21 +46,16 @@ def cost(tasks: dict[str, Task], measured: Measured) -> list[str]:
         for way in ("vote", "agreement")
     )
     head = ["task", "way", "right, %", "calls", "− best single", "− vote of six"]
-    return [
-        *table(head, rows),
-        "",
-        f"On math-l5, where the texts are recorded, the six write {all_six} characters a question, one by one "
-        f"until two agree {until_two}.",
-    ]
+    written = f"the six write {all_six} characters a question, one by one until two agree {until_two}"
+    return [*table(head, rows), "", f"On math-l5, where the texts are recorded, {written}."]
 
 
 async def numbers(tasks: dict[str, Task], measured: Measured, folder: Path) -> list[str]:
     """Return the table of votes of k models: of the first k through the graph, and the mean of all teams."""
     task = tasks["math-l5"]
     files = write_replays(folder, task, POOL, "answers")
-    reached = []
-    for k in range(1, len(POOL)):
-        reached.append((await answer(spec_of(files, "answers", [Stage(POOL[:k])]), task, "answers")).right)
+    specs = (spec_of(files, "answers", [Stage(POOL[:k])]) for k in range(1, len(POOL)))
+    reached = [(await answer(spec, task, "answers")).right for spec in specs]
     reached.append(measured["math-l5", "vote"].right)
     rows = []
     for k, right in enumerate(reached, 1):
@@ -89,7 +85,7 @@ async def selected(tasks: dict[str, Task], measured: Measured, folder: Path) -> 
     """Return the table of votes after a selection by the texts of math-l5."""
     task = tasks["math-l5"]
     files = write_replays(folder, task, POOL, "texts")
-    ways = {
+    ways: dict[str, Mapping[str, Any]] = {
         "`random`, keep 3": {"by": "random", "keep": 3},
         "`diversity`, keep 3": {"by": "diversity", "keep": 3},
         "`cluster`": {"by": "cluster"},

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from langchain_core.messages import HumanMessage
+
 from moa_graph import MoASpec, build_graph, parse_spec
 from moa_graph.selecting.answers import equal, extract
 from moa_graph.spec.extracting import ExtractSpec
@@ -183,7 +185,7 @@ async def answer(spec: MoASpec, task: Task, kind: Kind, places: Iterable[int] | 
     graph = build_graph(spec).compile()
     outcome, began = Outcome(), time.monotonic()
     for place in range(len(task)) if places is None else places:
-        state = await graph.ainvoke({"messages": [("user", task.questions[place])]})
+        state = await graph.ainvoke({"messages": [HumanMessage(task.questions[place])]})
         message = state["messages"][-1]
         if kind == "answers":
             taken = message.response_metadata["moa"]["answered_by"].rpartition("/")[2]

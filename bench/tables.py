@@ -27,9 +27,9 @@ def count(values: Values) -> str:
 
 
 def difference(old: Values, new: Values) -> str:
-    """Return by how many points the share `new` is above `old`; bold where it can be told, as `moa compare` does.
+    """Return by how many points the share `new` is above `old`, in bold where a difference can be told.
 
-    The interval must leave out 0, and McNemar's test over the changed items must agree.
+    That is as in `moa compare`: the interval leaves out 0, and McNemar's test over the changed items agrees.
     """
     if old is new:
         return "–"

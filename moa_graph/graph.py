@@ -18,6 +18,7 @@ from moa_graph.aggregate import AggregatorNode
 from moa_graph.compiled import CompiledMoA
 from moa_graph.layer import LayerNode
 from moa_graph.node import Node
+from moa_graph.planning import steps
 from moa_graph.proposers.resolve import aggregator_callers, proposers_of
 from moa_graph.resources import Registered, Resources
 from moa_graph.retrieve import RETRIEVE, RetrieveNode
@@ -47,10 +48,7 @@ class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
         """
         kwargs.setdefault("name", self.spec.name)
         width = max((layer.width for layer in self.spec.layers), default=1)
-        compared = [
-            layer.width for layer in self.spec.layers if layer.select and layer.select.by == "pairwise"
-        ]
-        tasks = max([width, len(self.spec.retrieve), *(count * (count - 1) for count in compared)])
+        tasks = max(len(self.spec.retrieve), *(len(step.calls) for step in steps(self.spec)))
         compiled = CompiledMoA(spec=self.spec, **vars(super().compile(*args, **kwargs)))
         return compiled.with_config(
             max_concurrency=tasks + _THREAD_HEADROOM, metadata=_trace_metadata(self.spec, width)

@@ -252,7 +252,7 @@ class _Work:
             case "similarity":
                 *_, before, now = [[], *self._so_far()]
                 likeness = likeness_to_before(_texts(now), _texts(before))
-                if stop.threshold is not None and likeness >= stop.threshold:
+                if before and stop.threshold is not None and likeness >= stop.threshold:
                     return f"the layer is {likeness:.2f} like the one before"
             case "residual":
                 layers = [*(layer.name for layer in self.execution.before(self.layer)), self.layer.name]

@@ -79,13 +79,14 @@ def equal(one: str | None, other: str | None, how: ExtractSpec) -> bool:
 def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> Vote | None:
     """Return the plurality of answers in canonical form; None if all abstain.
 
-    None abstains; a tie goes to the answer of the earliest. `weights`, one for each answer, are 1 if none
-    are given (Wang et al. 2022, arXiv 2203.11171: self-consistency by majority).
+    None abstains, and so does whoever has no weight; a tie goes to the answer of the earliest. `weights`,
+    one for each answer, are 1 if none are given (Wang et al. 2022, arXiv 2203.11171: self-consistency by
+    majority).
     """
     cast = [1.0] * len(answers) if weights is None else list(weights)
     winners: dict[str, list[int]] = {}
     for index, (answer, _) in enumerate(zip(answers, cast, strict=True)):
-        if answer is not None:
+        if answer is not None and cast[index]:
             winners.setdefault(answer, []).append(index)
     if not winners:
         return None
