@@ -56,27 +56,32 @@ LIMIT = 60.0
 
 NOTES = {
     "Cost against quality": """\
-No prices are recorded: the cost is counted in calls. *Somebody right* is what a choice would reach that always finds
-the right proposal.""",
+No prices are recorded: the cost is counted in calls. *Somebody right* is what a choice would reach that
+always finds the right proposal. Recorded answers.""",
     "How many vote": """\
-The first k of the six through the graph; beside it the mean of the votes of all teams of k, counted without the graph,
-where it does not matter who comes first.""",
+The first k of the six through the graph; beside it the mean of the votes of all teams of k, counted without
+the graph: every model is in as many of them, but ties still go by the order of the six. Recorded answers;
+n = 721, 800 and 1,319.""",
     "Weighted votes": """\
-A vote counts as much as its model's accuracy on the even questions; tested on the odd ones.""",
+A vote counts as much as its model's accuracy on the even questions; tested on the odd ones. Recorded
+answers.""",
     "A selection by the texts, then a vote": """\
-Texts of math-l5, all of them. What `diversity` and `cluster` compare are whole texts (TF-IDF), not the answers in them.""",
+Texts of math-l5, n = 721. What `diversity` and `cluster` compare are whole texts (TF-IDF), not the answers in
+them.""",
     "A cascade": f"""\
 {", ".join(quality.SMALL)} (7 to 9 billion parameters) are asked one by one.
-{quality.STRONG} (123 billion) is asked where they do not agree, and then its answer is taken. They were chosen by
-their size, not by their results. Recorded answers.""",
+{quality.STRONG} (123 billion) is asked where they do not agree, and then its answer is taken. They were
+chosen by their size, not by their results. Recorded answers.""",
     "Six of 28 models": """\
-Chosen on the even questions and tested on the odd ones, as `moa select` does it, without the graph. A cell holds the accuracy
-of the vote (*best single*: its own), then its difference to the best single model. [selection.md](selection.md) has more
-of this, and says what can be read from it.""",
+Chosen on the even questions and tested on the odd ones, as `moa select` does it, without the graph. A cell
+holds the accuracy of the vote in % (*best single*: its own), then its difference to the best single model;
+McNemar's test cannot judge averages over teams, so nothing is bold. [selection.md](selection.md) has more of
+this, and says what can be read from it.""",
     "Win rates against the leaderboard": """\
-From AlpacaEval's recorded judgements, without the graph; [win-rates.md](win-rates.md) describes the method. *Shifted* is what comes
-out when the difficulties of the instructions are dealt by position after the items that are not judged were taken
-out, as in the published procedure. The intervals of the length-controlled rates are of 200 resamples.""",
+From AlpacaEval's recorded judgements (805 instructions), without the graph; [win-rates.md](win-rates.md)
+describes the method. *Shifted* is what comes out when the difficulties of the instructions are dealt by
+position after the items that are not judged were taken out, as in the published procedure. The intervals of
+the length-controlled rates are of 200 resamples.""",
 }
 """What is said before a table."""
 
@@ -143,7 +148,7 @@ class Measuring:
             self.measured["math-l5", "vote of texts"].right
         ):
             raise ValueError("`moa eval` and the plain graph differ")
-        return _time(f"the same by `moa eval`, each question a thread on SQLite, {len(task)} × 6", seconds)
+        return _time(f"{len(task)} × 6 texts by `moa eval`, threads on SQLite: the same accuracy", seconds)
 
 
 def of_answers(task: Task, vote: Outcome, two: Outcome) -> list[Figure]:
@@ -193,9 +198,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tables = asyncio.run(Measuring(data, Path(folder)).tables())
     parts = [_circumstances(time.monotonic() - began, busy)]
-    parts += [
-        "\n".join([f"### {title}", "", NOTES.get(title, ""), "", *lines]) for title, lines in tables.items()
-    ]
+    for title, lines in tables.items():
+        note = [NOTES[title], ""] if title in NOTES else []
+        parts.append("\n".join([f"### {title}", "", *note, *lines]))
     section = "\n\n".join(parts)
     print(section)
     PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), section), encoding="utf-8")
@@ -219,10 +224,10 @@ def _reached(row: Row) -> str:
 
 
 def _rates(rates: Sequence[winrates.Row]) -> list[str]:
-    off = [row for row in rates if not row.close]
-    lacking = sum(bool(row.missing) for row in off)
+    off, bound = [row for row in rates if not row.close], winrates.CLOSE
+    without = sum(bool(row.missing) for row in off)
     return [
-        f"{len(off)} of {len(rates)} are more than {winrates.CLOSE} points off; {lacking} of these models lack judgements:",
+        f"{len(off)} of {len(rates)} are over {bound} points off; {without} of them lack judgements:",
         "",
         winrates.table(off),
         "",

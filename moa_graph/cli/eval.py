@@ -61,7 +61,10 @@ def eval_(
         typer.Option(metavar="USD", min=0, help="Begin no item that could make the whole cost more."),
     ] = None,
     form: Annotated[
-        _Form | None, typer.Option("--format", help="Also write the outputs as this judge expects them.")
+        _Form | None,
+        typer.Option(
+            "--format", metavar="|".join(_Form), help="Also write the outputs as this judge expects them."
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

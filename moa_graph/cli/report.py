@@ -35,7 +35,9 @@ class _Figure(StrEnum):
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="The folders that `moa eval` wrote.")],
     *,
-    figure: Annotated[_Figure, typer.Option(help="What is shown.")] = _Figure.BY_LAYER,
+    figure: Annotated[
+        _Figure, typer.Option(metavar="|".join(_Figure), help="What is shown.")
+    ] = _Figure.BY_LAYER,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Draw it: .png or .svg (needs the extra eval)."),

@@ -44,7 +44,9 @@ def select(
         ),
     ],
     k: Annotated[int, typer.Option("--k", metavar="K", min=1, help="How many proposers to choose.")] = 6,
-    policy: Annotated[_Policy, typer.Option(help="Whose team is taken.")] = _Policy.SCORE,
+    policy: Annotated[
+        _Policy, typer.Option(metavar="|".join(_Policy), help="Whose team is taken.")
+    ] = _Policy.SCORE,
     trade_off: Annotated[
         float,
         typer.Option(
