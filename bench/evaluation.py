@@ -39,7 +39,7 @@ from moa_graph.evaluation.datasets import read_dataset
 from moa_graph.evaluation.evaluate import Order, evaluate, summary_of
 from moa_graph.evaluation.results import read_results
 from moa_graph.evaluation.selection import Row, select
-from moa_graph.evaluation.statistics import mean_interval
+from moa_graph.evaluation.statistics import share_interval
 from moa_graph.spec.extracting import ExtractSpec
 
 __all__ = ["BEGIN", "END", "Measuring", "between", "main", "of_answers", "of_texts"]
@@ -144,9 +144,8 @@ class Measuring:
             Order(spec=spec, dataset=dataset, items=dataset.items, out=out, how=ExtractSpec(**HOW["texts"]))
         )
         seconds = time.monotonic() - began
-        if summary_of(evaluation)["accuracy"] != mean_interval(
-            self.measured["math-l5", "vote of texts"].right
-        ):
+        right = self.measured["math-l5", "vote of texts"].right
+        if summary_of(evaluation)["accuracy"] != share_interval(int(sum(right)), len(right)):
             raise ValueError("`moa eval` and the plain graph differ")
         return _time(f"{len(task)} × 6 texts by `moa eval`, threads on SQLite: the same accuracy", seconds)
 

@@ -85,7 +85,9 @@ class AggregatorNode(Node):
             references = await reducer.fold(self.callers, sight.of(None))
             return await self._synthesize(reducer.execution, references, None, dispatch)
         decision = await reducer.choose(sight)
-        return self._answered(reducer.execution, reducer.request, _taken(decision), decision)
+        execution = reducer.execution
+        request = replace(execution.request([]), sources=_sources(execution))
+        return self._answered(execution, request, _taken(decision), decision)
 
     async def _synthesize(
         self,
@@ -104,7 +106,9 @@ class AggregatorNode(Node):
             request = replace(request, changes=turn.get("changes"))
         try:
             # One task for all: a fallback's answer that was committed is not put at risk by another try.
-            answer = await dispatch(_TASK, partial(self._first_answer, request))
+            answer = execution.terms.get("answer") or await dispatch(
+                _TASK, partial(self._first_answer, request)
+            )
         except _NoAnswer as none:
             tried = ", ".join(record["proposer"] for record in none.failures)
             message = f"no answer from the aggregator (tried {tried})"
@@ -143,7 +147,7 @@ class AggregatorNode(Node):
             summary["stopped"] = {key: execution.stopped[key] for key in ("layer", "reason")}
         if decision is not None:
             summary["decision"] = decision.summary
-            summary["warnings"] += decision.warnings
+            summary["warnings"] += [*decision.warnings, *_unheard(execution)]
         own = [passage for record in [*failures, proposal] for passage in record.get("passages", [])]
         sources = sources_of([*request.sources, *own])
         if self.resources.spec.retrievers:
@@ -184,6 +188,13 @@ class AggregatorNode(Node):
         summary["citations"] = {"cited": cited, "unknown": unknown}
         if unknown:
             summary["warnings"].append(f"the answer cites passages that do not exist: {', '.join(unknown)}")
+
+
+def _unheard(execution: Execution) -> list[str]:
+    """Return what is said to a writer of the answer, where nobody writes it."""
+    acting, reduce = execution.terms.get("acting") or {}, execution.spec.aggregator.reduce
+    said = [name for name, value in acting.items() if value is not None and not name.startswith("ls_")]
+    return [f"`reduce: {reduce}` writes no answer: {', '.join(said)} said nothing"] if said else []
 
 
 def _sources(execution: Execution) -> list[ShownSource]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from moa_graph.events import Role
-from moa_graph.execution import LEFT
+from moa_graph.execution import LEFT, Execution
 from moa_graph.node import Dispatch
 from moa_graph.proposers import NoProposal, Request
 from moa_graph.proposers.call import Caller
@@ -17,25 +17,17 @@ __all__ = ["ask_all", "collect", "report"]
 
 
 async def ask_all(
-    asked: Sequence[tuple[Caller, Request]], dispatch: Dispatch[Proposal], kept: Mapping[str, Proposal]
+    asked: Sequence[tuple[Caller, Request]], dispatch: Dispatch[Proposal], execution: Execution
 ) -> list[Proposal]:
-    """Ask several at once; return their records in order, of those that failed as well.
-
-    Who is among `kept` has spoken before, if it was asked about the same proposals.
-    """
+    """Ask at once who has not spoken yet; return all records in order, of those that failed as well."""
     kept = {
-        caller.id: kept[caller.id]
+        caller.id: record
         for caller, request in asked
-        if caller.id in kept and kept[caller.id]["references"] == [each["id"] for each in request.references]
+        if (record := execution.known(caller.id, request.references)) is not None
     }
-    futures = {
-        caller.id: dispatch(caller.id, partial(caller.propose, request))
-        for caller, request in asked
-        if caller.id not in kept
-    }
+    left = [each for each in asked if each[0].id not in kept]
     try:
-        if futures:
-            await asyncio.wait(futures.values())
+        futures = await _ended(left, dispatch, execution.spec.limits.max_concurrency)
     finally:
         for _, request in asked:
             request.end_all(LEFT)  # when this wait is cancelled, LangGraph's threads do not hear of it
@@ -53,6 +45,31 @@ async def ask_all(
     if raised:
         raise raised[0]
     return found
+
+
+async def _ended(
+    asked: Sequence[tuple[Caller, Request]], dispatch: Dispatch[Proposal], most: int
+) -> dict[str, asyncio.Future[Proposal]]:
+    """Return all calls by their ids when they have ended; `most` are tasks at a time.
+
+    They begin in order, as LangGraph knows tasks by their places. Each of its tasks looks at all the others
+    when it ends, and with `invoke` takes a thread: so there are no more of them than may send a request.
+    """
+    futures: dict[str, asyncio.Future[Proposal]] = {}
+    pending: set[asyncio.Future[Proposal]] = set()
+    for caller, request in asked:
+        if len(pending) >= most:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if (late := caller.too_late(request)) is None:
+            futures[caller.id] = dispatch(caller.id, partial(caller.propose, request))
+            pending.add(futures[caller.id])
+        else:
+            futures[caller.id] = asyncio.get_running_loop().create_future()
+            futures[caller.id].set_exception(NoProposal(late))
+            futures[caller.id].exception()  # looked at, also where this is cancelled before it is collected
+    if pending:
+        await asyncio.wait(pending)
+    return futures
 
 
 def collect(future: asyncio.Future[Proposal], request: Request) -> Proposal:

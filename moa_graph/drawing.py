@@ -8,8 +8,9 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from moa_graph.errors import MoAError
+from moa_graph.spec.layering import may_stop_after
 from moa_graph.spec.schema import LayerSpec, Member, MoASpec
-from moa_graph.spec.words import layer_words, reduce_words, stop_words
+from moa_graph.spec.words import layer_words, layers_read, manner_words, reduce_words, stop_words
 
 __all__ = ["mermaid", "png", "svg"]
 
@@ -39,7 +40,8 @@ def _groups(spec: MoASpec) -> list[_Group]:
     sources = [_Box(name, spec.retrievers[name].retriever) for name in spec.retrieve]
     shared = [_Group("retrieve", sources)] if sources else []
     words = reduce_words(spec.aggregator)
-    final = _Group(_title("aggregator", words), _final_boxes(spec, boxes(spec.aggregators())))
+    how = manner_words(spec.aggregator.references)
+    final = _Group(_title("aggregator", how, words), _final_boxes(spec, boxes(spec.aggregators())))
     return [*shared, *layers, final]
 
 
@@ -66,10 +68,15 @@ def _kind(spec: MoASpec, member: Member) -> str:
 def _layer_title(spec: MoASpec, number: int, layer: LayerSpec) -> str:
     quorum = f"quorum {layer.quorum}" if layer.quorum > 1 else ""
     stop = spec.stop
-    ends = stop is not None and stop.by == "agreement" and number >= stop.min_layers
-    return _title(
-        layer.name, quorum, f"until {stop.agree} agree" if stop and ends else "", layer_words(layer)
-    )
+    until = ""
+    if (
+        stop is not None
+        and stop.by == "agreement"
+        and stop.min_layers <= number
+        and layer.width >= (stop.agree or 0)
+    ):
+        until = f"until {stop.agree} agree"
+    return _title(layer.name, quorum, manner_words(layer.references), until, layer_words(layer))
 
 
 def _title(name: str, *words: str) -> str:
@@ -82,32 +89,71 @@ def _stops(spec: MoASpec) -> list[int]:
 
     From the last layer it comes next in any case.
     """
-    if spec.stop is None:
+    stop = spec.stop
+    if stop is None:
         return []
-    before = 1 if spec.retrieve else 0
-    return [before + number - 1 for number in range(spec.stop.min_layers, len(spec.layers))]
+    widths = [layer.width for layer in spec.layers]
+    residuals = [layer.residual is not None for layer in spec.layers]
+    may = may_stop_after(stop.by, stop.layers, stop.agree or 0, widths, residuals)
+    most = stop.max_layers or len(widths)  # from there it comes next in any case
+    numbers = [n for n in range(stop.min_layers, min(most + 1, len(widths))) if n in may or n == most]
+    return [_first_layer(spec) + number - 1 for number in numbers]
+
+
+def _first_layer(spec: MoASpec) -> int:
+    """Return the place of the first layer among the groups."""
+    return 1 if spec.retrieve else 0
+
+
+def _reads(spec: MoASpec) -> dict[int, dict[int, str]]:
+    """Return for each group that may see proposals whose it sees, and what of them; all by their places."""
+    names = [layer.name for layer in spec.layers]
+    first = _first_layer(spec)
+    readers = [*(layer.references for layer in spec.layers), spec.aggregator.references]
+    return {
+        first + number: {
+            first + names.index(layer): words
+            for layer, words in layers_read(references, names[:number]).items()
+        }
+        for number, references in enumerate(readers)
+        if number
+    }
 
 
 def mermaid(spec: MoASpec) -> str:
     """Return a Mermaid flowchart: a subgraph per layer with its proposers in it, the aggregator last.
 
-    Retrievers whose passages all see stand before the first layer. A dashed arrow leads to the aggregator
-    from each layer after which it may be enough.
+    Retrievers whose passages all see stand before the first layer. An arrow leads to a step from each layer
+    whose proposals it sees; a dashed one to a step that sees nothing of the step before it, and to the
+    aggregator from each layer after which it may be enough.
     """
     lines = ["flowchart TD", "    question([question])"]
-    previous, groups = "question", _groups(spec)
+    previous, groups, reads = "question", _groups(spec), _reads(spec)
     for number, group in enumerate(groups, 1):
         name = f"layer{number}"
         lines.append(f'    subgraph {name}["{_mermaid_text(group.title)}"]')
         for place, box in enumerate(group.boxes, 1):
             label = f"{_mermaid_text(box.title)}<br/>{_mermaid_text(box.model)}"
             lines.append(f'        {name}_{place}["{label}"]')
-        lines += ["    end", f"    {previous} --> {name}"]
+        lines.append("    end")
+        lines += _mermaid_arrows(previous, name, number - 1, reads.get(number - 1))
         previous = name
     if spec.stop is not None:
         label = _mermaid_text(f"stop: {stop_words(spec.stop)}")
         lines += [f'    layer{place + 1} -. "{label}" .-> layer{len(groups)}' for place in _stops(spec)]
     return "\n".join([*lines, "    answer([answer])", f"    {previous} --> answer", ""])
+
+
+def _mermaid_arrows(previous: str, name: str, place: int, seen: dict[int, str] | None) -> Iterator[str]:
+    """Yield the arrows to a step; `seen` is what it sees of which places, None for what sees no proposals."""
+    if seen is None:
+        yield f"    {previous} --> {name}"
+        return
+    if place - 1 not in seen:
+        yield f'    {previous} -. "then" .-> {name}'
+    for source, words in sorted(seen.items()):
+        label = f' -- "{_mermaid_text(words)}"' if words else ""
+        yield f"    layer{source + 1}{label} --> {name}"
 
 
 def _mermaid_text(text: str) -> str:
@@ -120,7 +166,7 @@ def _mermaid_text(text: str) -> str:
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP, _PADDING = 204, 52, 14, 16
 _TITLE_HEIGHT, _ARROW, _PILL_WIDTH, _PILL_HEIGHT, _MARGIN = 26, 36, 116, 34, 24
-_DETOUR, _TITLE_CHARACTER = 40, 9
+_DETOUR, _TITLE_CHARACTER, _LANE, _OUT = 40, 9, 18, 60
 _BOXES_PER_ROW = 6
 _CHARACTERS = 27
 """As many as fit into a box in the widest of the usual fonts."""
@@ -144,21 +190,30 @@ _STYLE = """\
 def svg(spec: MoASpec) -> str:
     """Return a self-contained SVG: rows of boxes, a frame per layer, arrows from layer to layer.
 
-    Beside them a dashed arrow leads to the aggregator from each layer after which it may be enough.
+    On the left an arrow leads to a step from each layer before the last one whose proposals it sees; one that
+    sees nothing of the step before has a dashed arrow from there. On the right dashed arrows lead to the
+    aggregator from each layer after which it may be enough.
     """
-    groups, stops = _groups(spec), _stops(spec)
-    width = max(_frame(group).width for group in groups) + 2 * _MARGIN
-    middle, top = width / 2, float(_MARGIN)
+    groups, stops, reads = _groups(spec), _stops(spec), _reads(spec)
+    farther = {
+        place: far for place, seen in reads.items() if (far := [each for each in seen if each < place - 1])
+    }
+    left = _LANE * len(farther)
+    width = max(_frame(group).width for group in groups) + 2 * _MARGIN + left
+    middle, top = (width + left) / 2, float(_MARGIN)
     parts = list(_pill("question", middle, top))
     top += _PILL_HEIGHT
     tops = []
-    for group in groups:
-        parts.append(_arrow(middle, top))
+    for place, group in enumerate(groups):
+        parts.append(_arrow(middle, top, dashed=place - 1 not in reads.get(place, [place - 1])))
         top += _ARROW
         tops.append(top)
         parts += _drawn(group, middle, top, final=group is groups[-1])
         top += _frame(group).height
     parts += [_arrow(middle, top), *_pill("answer", middle, top + _ARROW)]
+    starts = [(middle - _frame(group).width / 2, y) for group, y in zip(groups, tops, strict=True)]
+    for lane, (place, far) in enumerate(farther.items()):
+        parts += _lane([starts[each] for each in far], starts[place], _MARGIN / 2 + _LANE * lane)
     if spec.stop is not None and stops:
         ends = [(middle + _frame(group).width / 2, y) for group, y in zip(groups, tops, strict=True)]
         parts += _detour([ends[place] for place in stops], ends[-1], width, f"stop: {stop_words(spec.stop)}")
@@ -241,8 +296,16 @@ def _pill(text: str, middle: float, top: float) -> Iterator[str]:
     yield f'<text class="pill-text" x="{middle:g}" y="{top + 22:g}">{text}</text>'
 
 
-def _arrow(middle: float, top: float) -> str:
-    return f'<path class="arrow" d="M{middle:g} {top + 3:g} V{top + _ARROW - 3:g}"/>'
+def _arrow(middle: float, top: float, *, dashed: bool = False) -> str:
+    style = ' style="stroke-dasharray: 5 4"' if dashed else ""
+    return f'<path class="arrow" d="M{middle:g} {top + 3:g} V{top + _ARROW - 3:g}"{style}/>'
+
+
+def _lane(starts: Sequence[tuple[float, float]], end: tuple[float, float], x: float) -> Iterator[str]:
+    """Yield lines along the left side from the frames that begin at `starts` to the one at `end`."""
+    for left, top in starts:
+        line = f"M{left - 3:g} {top + _OUT:g} H{x:g} V{end[1] + _TITLE_HEIGHT:g} H{end[0] - 3:g}"
+        yield f'<path class="arrow" d="{line}"/>'
 
 
 def _detour(

@@ -48,15 +48,14 @@ def estimate(
     which none need be. A spec that may stop early is bounded as if it did not.
     """
     given = question_tokens + _passages(spec, spec.retrieve)
+    left = [step for step in steps(spec) if step.name not in ended]
+    calls_left = [call for step in left for call in step.calls if call.id not in paid]
     bounds = [
         _bound(spec, call.member, price, None if call.references is None else given + call.references)
-        for step in steps(spec)
-        if step.name not in ended
-        for call in step.calls
-        if call.id not in paid
+        for call in calls_left
     ]
-    calls = sum(bound.calls for bound in bounds)
-    fallbacks = [member for step in steps(spec) if step.name not in ended for member in step.fallbacks]
+    calls = sum(bound.calls for call, bound in zip(calls_left, bounds, strict=True) if call.expected)
+    fallbacks = [member for step in left for member in step.fallbacks]
     most = sum(bound.max_calls for bound in bounds) + sum(member.attempts for member in fallbacks)
     if spec.limits.max_calls is not None:
         most = min(most, spec.limits.max_calls)

@@ -133,13 +133,17 @@ class CallFailed(TypedDict):
 
 
 class LayerSelected(TypedDict):
-    """A layer's `select` chose: the ids that go on, and those that do not with the reason for each."""
+    """A layer's `select` chose: the ids that go on, and those that do not with the reason for each.
+
+    `undecided` says why nothing could be chosen, "" where something was.
+    """
 
     type: Literal["layer.selected"]
     layer: str
     by: str
     kept: list[str]
     left_out: dict[str, str]
+    undecided: str
 
 
 class LayersStopped(TypedDict):

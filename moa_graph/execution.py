@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from moa_graph.passages import Passage
 from moa_graph.prompts import new_nonce
 from moa_graph.proposers import Request
 from moa_graph.proposers.around import check_depth, paying
+from moa_graph.proposers.overflow import fitting
 from moa_graph.resources import Resources
 from moa_graph.selecting.visibility import Offer, changes_in
 from moa_graph.spec.schema import LayerSpec, MoASpec
@@ -38,6 +39,9 @@ __all__ = ["LEFT", "Execution", "enter", "totals"]
 
 LEFT = "because its step ended"
 """Why calls are cut that outlive the step that they belong to."""
+
+_NEEDS = {"tools": "call tools", "response_format": "answer in a given form"}
+"""Arguments of the aggregator's call that only a model that writes the answer can follow."""
 
 _HINTS: dict[type[RunError], str] = {
     QuorumNotMet: "Mend what failed, or lower the layer's quorum, and run again.",
@@ -108,13 +112,30 @@ class Execution:
 
     @property
     def kept(self) -> dict[str, Proposal]:
-        """Return the proposals that were made for this turn before: nobody is asked for them again."""
+        """Return the records that were carried over for this turn: nobody is asked for them again."""
         kept = self.state.get("moa_kept")
         return kept["proposals"] if kept and kept["message"] == self.state["messages"][-1].id else {}
 
+    @property
+    def made(self) -> Mapping[str, Proposal]:
+        """Return what an earlier process made of the step that this run begins with."""
+        return self.terms.get("made") or {}
+
     def kept_in(self, layer: LayerSpec) -> dict[str, Proposal]:
-        """Return those of one layer."""
-        return {id_: record for id_, record in self.kept.items() if record["layer"] == layer.name}
+        """Return what is there of one layer."""
+        known = {**self.kept, **self.made}
+        return {id_: record for id_, record in known.items() if record["layer"] == layer.name}
+
+    def known(self, id_: str, references: Sequence[Reference]) -> Proposal | None:
+        """Return the record of a call about references that need not be made any more, None if there is none.
+
+        What was made of the very same step stays, also where one proposal more has come since; what was
+        carried over has to be about the same proposals, of which some may have been too long for its prompt.
+        """
+        kept = self.kept.get(id_)
+        if kept is not None and kept["references"] != fitting(references, kept):
+            kept = None
+        return self.made.get(id_, kept)
 
     def request(
         self, references: Sequence[Reference], ran: Sequence[LayerSpec] = (), seconds: float | None = None
@@ -155,7 +176,8 @@ class Execution:
         if self.state.get("budget") is None:
             update["budget"] = self.budget
         if (before_kept := self.state.get("moa_kept")) is not None:
-            later = {id_: record for id_, record in self.kept.items() if id_ not in records}
+            past = {record["layer"] for record in records.values()}
+            later = {id_: record for id_, record in self.kept.items() if record["layer"] not in past}
             update["moa_kept"] = {**before_kept, "proposals": later} if later else None
         if self.first:
             update["nonce"] = self.nonce
@@ -163,11 +185,15 @@ class Execution:
             update |= {key: [] for key in ("passages", "moa_warnings") if self.state.get(key)}
         return update
 
-    def failed(self, error: type[RunError], message: str, records: Sequence[Proposal]) -> RunError:
+    def failed(
+        self, error: type[RunError], message: str, records: Sequence[Proposal], hint: str = ""
+    ) -> RunError:
         """Return the error that ends this run, after reporting it.
 
-        `records` are the calls of the node that failed. Where time or budget is the cause, the error says so.
+        `records` are the calls of the node that failed. Where time or budget is the cause, the error says so;
+        else `hint` says what may help, where that is not the usual.
         """
+        usual = error
         kinds = {record["failure"]["kind"] for record in records if record["failure"]}
         if self.budget.expired:
             error = DeadlineExceeded
@@ -176,7 +202,8 @@ class Execution:
             error = BudgetExceeded
         paid = [*self.proposals.values(), *records]
         sums = totals([*self.paid, *paid])
-        raised = error(_with_reasons(message, records), hint=_HINTS[error], proposals=paid, **sums)
+        hint = hint if hint and error is usual else _HINTS[error]
+        raised = error(_with_reasons(message, records), hint=hint, proposals=paid, **sums)
         self.emit(
             {
                 "type": "run.finished",
@@ -233,8 +260,7 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
     budget: Budget | None = state.get("budget")
     if budget is None:
         await resources.ready()  # importing a provider takes a second
-        if (terms.get("acting") or {}).get("tools"):
-            _check_acting(resources)
+        _check_acting(resources, terms.get("acting") or {})
         paid = [*proposals.values(), *(terms.get("paid") or [])]
         payer = paying()
         budget = Budget(spec.limits, paid, payer.account if payer else None)
@@ -253,16 +279,16 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
     return Execution(spec, state, proposals, nonce, budget, emit, first, terms)
 
 
-def _check_acting(resources: Resources) -> None:
-    """Raise ModelNotReady where the aggregator cannot call tools."""
+def _check_acting(resources: Resources, acting: Mapping[str, Any]) -> None:
+    """Raise ModelNotReady where the aggregator cannot call tools, or answer in a form, as it is asked to."""
     aggregator, hint = resources.spec.aggregator, "Choose an aggregator that can. Nothing was called."
-    if aggregator.reduce != "synthesize" or aggregator.model is None:
+    wanted = [need for name, need in _NEEDS.items() if acting.get(name)]
+    if wanted and (aggregator.reduce != "synthesize" or aggregator.model is None):
         raise ModelNotReady(
-            f"the aggregator takes a proposal as it is (reduce: {aggregator.reduce}), and cannot call tools",
+            f"the aggregator takes a proposal as it is (reduce: {aggregator.reduce}), and cannot {wanted[0]}",
             hint=hint,
         )
-    if resources.models.lacks_tools(aggregator.model):
-        requested = resources.models.requested(aggregator.model)
-        raise ModelNotReady(
-            f"models.{aggregator.model} ({requested}), the aggregator, cannot call tools", hint=hint
-        )
+    slot = aggregator.model if acting.get("tools") else None
+    if slot is not None and resources.models.lacks_tools(slot):
+        requested = resources.models.requested(slot)
+        raise ModelNotReady(f"models.{slot} ({requested}), the aggregator, cannot call tools", hint=hint)

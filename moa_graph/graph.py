@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 
@@ -31,6 +31,8 @@ from moa_graph.terms import going_on
 __all__ = ["MoAGraph", "build_graph"]
 
 _THREAD_HEADROOM = 4
+_MOST_TASKS = 128
+"""Of calls about proposals; the proposers of a layer all begin at once, however many there are."""
 
 
 class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
@@ -44,11 +46,13 @@ class MoAGraph(StateGraph[MoAState, None, MoAInput, MoAOutput]):
         """Compile as StateGraph does.
 
         `invoke` runs a layer's tasks in LangGraph's threads, by default 4 more than there are cores: a
-        wide layer would wait for them. Parallel requests are bounded by the spec's `limits.max_concurrency`.
+        wide layer would wait for them. Parallel requests are bounded by the spec's `limits.max_concurrency`;
+        so are the tasks of those who are asked about proposals, who can be many more.
         """
         kwargs.setdefault("name", self.spec.name)
         width = max((layer.width for layer in self.spec.layers), default=1)
-        tasks = max(len(self.spec.retrieve), *(len(step.calls) for step in steps(self.spec)))
+        most = max(len(step.calls) for step in steps(self.spec))
+        tasks = max(len(self.spec.retrieve), width, min(most, _MOST_TASKS))
         compiled = CompiledMoA(spec=self.spec, **vars(super().compile(*args, **kwargs)))
         return compiled.with_config(
             max_concurrency=tasks + _THREAD_HEADROOM, metadata=_trace_metadata(self.spec, width)
@@ -120,17 +124,37 @@ def _build(resources: Resources) -> MoAGraph:
     layers = {layer.name for layer in spec.layers[:-1]}
     for name, following in zip(names, [*names[1:], END], strict=True):
         if spec.stop is not None and name in layers:
-            graph.add_conditional_edges(name, _onward(following), [following, "aggregator"])
+            graph.add_conditional_edges(name, _Way(_onward(following)), [following, "aggregator"])
         else:
             graph.add_edge(name, following)
     _add_entry(graph, spec, names[0])
     return graph
 
 
-def _onward(following: str) -> Callable[[MoAState], str]:
+_Choose = Callable[[MoAState, RunnableConfig], str]
+
+
+class _Way(Runnable[MoAState, str]):
+    """Choose the step that follows where the run is; LangGraph has a plain function called in a thread."""
+
+    name = "way"
+
+    def __init__(self, choose: _Choose) -> None:
+        self._choose = choose
+
+    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> str:  # noqa: A002
+        """Return the name of the step."""
+        return self._choose(input, config or {})
+
+    async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> str:  # noqa: A002
+        """Return the name of the step."""
+        return self._choose(input, config or {})
+
+
+def _onward(following: str) -> _Choose:
     """Return what leads to the layer that follows, or past all others when it is enough."""
 
-    def onward(state: MoAState) -> str:
+    def onward(state: MoAState, _: RunnableConfig) -> str:
         stopped = state.get("moa_stopped")
         return "aggregator" if stopped and stopped["message"] == state["messages"][-1].id else following
 
@@ -148,7 +172,7 @@ def _add_entry(graph: MoAGraph, spec: MoASpec, first: str) -> None:
         graph.add_edge(START, first)
         return
 
-    def enter(state: MoAState) -> str:
-        return "aggregator" if going_on(spec, state.get("messages") or []) else first
+    def enter(state: MoAState, config: RunnableConfig) -> str:
+        return "aggregator" if going_on(spec, state.get("messages") or [], config) else first
 
-    graph.add_conditional_edges(START, enter, [first, "aggregator"])
+    graph.add_conditional_edges(START, _Way(enter), [first, "aggregator"])

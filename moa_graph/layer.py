@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +14,15 @@ from moa_graph.errors import QuorumNotMet
 from moa_graph.execution import LEFT, Execution, enter
 from moa_graph.node import Dispatch, Node
 from moa_graph.proposers import Proposer, Request
+from moa_graph.proposers.outcomes import failure
 from moa_graph.resources import Resources
 from moa_graph.seeing import Sight
 from moa_graph.settling import Settling
-from moa_graph.state import MoAState, Proposal, is_proposal
+from moa_graph.state import AGREED, MoAState, Proposal, is_proposal
 
 __all__ = ["LayerNode"]
 
+_BLIND = "not asked: there is nothing for it to see"
 _STRAGGLER = "as a straggler once the quorum was there"
 
 
@@ -50,10 +51,8 @@ class LayerNode(Node):
             message = f"layer {self.name}: layer {ran[-1].name} left no proposal"
             raise execution.failed(QuorumNotMet, message, [])
         aides = await sight.sum_up([proposer.id for proposer in self.proposers], dispatch)
-        request = execution.request((), ran, self.layer.deadline)
-        requests = {
-            proposer.id: replace(request, references=sight.of(proposer.id)) for proposer in self.proposers
-        }
+        request = execution.request(sight.of(self.proposers[0].id), ran, self.layer.deadline)
+        requests = {proposer.id: request.about(sight.of(proposer.id)) for proposer in self.proposers}
         execution.emit(
             {
                 "type": "layer.started",
@@ -63,10 +62,11 @@ class LayerNode(Node):
             }
         )
         began = time.monotonic()
-        records = await _Join(self, requests, dispatch).run(execution.kept_in(self.layer))
+        join = _Join(self, requests, dispatch)
+        records = await join.run(execution.kept_in(self.layer))
         self._report(execution, records, time.monotonic() - began)
         ok = sum(record["status"] == "ok" for record in records.values())
-        if ok < self.layer.quorum and self.settling.agreed(list(records.values())) is None:
+        if ok < self.layer.quorum and join.agreement.among(records.values()) is None:
             message = f"layer {self.name}: {ok} of {len(records)} proposals, quorum {self.layer.quorum}"
             raise execution.failed(QuorumNotMet, message, [*aides.values(), *records.values()])
         records, stopped = await self.settling.settle(execution, {**aides, **records}, dispatch)
@@ -93,7 +93,7 @@ class _Join:
 
     def __init__(self, node: LayerNode, requests: dict[str, Request], dispatch: Dispatch[Proposal]) -> None:
         self.layer = node.layer
-        self.settling = node.settling
+        self.agreement = node.settling.agreement()
         self.proposers = node.proposers
         self.requests = requests
         self.dispatch = dispatch
@@ -110,7 +110,9 @@ class _Join:
         self.records = {id_: record for id_, record in kept.items() if is_proposal(record)}
         for record in self.records.values():
             report(record, self.request)
-        self.waiting = deque(each for each in self.proposers if each.id not in self.records)
+        for proposer in self.proposers:
+            if proposer.id not in self.records:
+                self._enlist(proposer)
         raised: list[Exception] = []
         try:
             self._look(enough=None)
@@ -131,17 +133,24 @@ class _Join:
             raise raised[0]
         return {proposer.id: self.records[proposer.id] for proposer in self.proposers} | self.records
 
+    def _enlist(self, proposer: Proposer) -> None:
+        """Have a proposer wait to be asked, or note that there is nothing that it could be asked about."""
+        request = self.requests[proposer.id]
+        if request.references or self.layer.references.instruction is None:
+            self.waiting.append(proposer)
+        else:  # without references nothing would be said of what it is to do with them
+            self.records[proposer.id] = record = proposer.unasked(request, failure("error", _BLIND))
+            report(record, request, failed=True)
+
     def _look(self, enough: str | None) -> None:
         """Ask those who are next, or nobody else where it is enough."""
-        answer = self.settling.agreed(list(self.records.values())) if enough is None else None
-        if answer is not None:
-            enough = "as enough proposals agree"
+        if enough is None and self.agreement.among(self.records.values()) is not None:
+            enough = AGREED
         if enough is not None:
             self.request.end_all(enough)
-        if self.request.stop.done():
-            while self.waiting:
-                proposer = self.waiting.popleft()
-                self.records[proposer.id] = proposer.unasked(self.request, self.request.stop.result())
+        while self.waiting and (late := self.waiting[0].too_late(self.request)) is not None:
+            self.records[late["id"]] = late
+            self.waiting.popleft()
         most = self.layer.concurrency or len(self.proposers)
         while self.waiting and len(self.pending) < most:
             proposer = self.waiting.popleft()

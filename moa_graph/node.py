@@ -6,6 +6,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from inspect import Signature
 from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -17,6 +18,8 @@ from moa_graph.state import MoAState
 __all__ = ["Dispatch", "Node"]
 
 T = TypeVar("T")
+
+_NO_ARGUMENTS = Signature()
 
 Work = Callable[[], Coroutine[Any, Any, T]]
 
@@ -54,16 +57,20 @@ def _dispatch(name: str, work: Work[T]) -> asyncio.Future[T]:
     async def call() -> T:
         return await work()
 
-    as_task: Any = task(name=name)  # its type allows sync and async functions; the future is asyncio's here
-    return cast("asyncio.Future[T]", as_task(call)())
+    return cast("asyncio.Future[T]", _as_task(name, call)())
 
 
 def _dispatch_threaded(name: str, work: Work[T]) -> asyncio.Future[T]:
     def call() -> T:
         return background.run(work())
 
-    as_task: Any = task(name=name)
-    return asyncio.wrap_future(cast("Future[T]", as_task(call)()))
+    return asyncio.wrap_future(cast("Future[T]", _as_task(name, call)()))
+
+
+def _as_task(name: str, call: Any) -> Any:
+    """Return a function as a LangGraph task; its types know neither asyncio's futures nor the threads'."""
+    call.__signature__ = _NO_ARGUMENTS  # LangGraph works it out anew for each task, and twice
+    return task(name=name)(call)
 
 
 def _dispatch_directly(name: str, work: Work[T]) -> asyncio.Future[T]:

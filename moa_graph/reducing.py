@@ -13,6 +13,7 @@ from moa_graph.node import Dispatch
 from moa_graph.proposers import Request
 from moa_graph.proposers.call import Caller
 from moa_graph.proposers.resolve import chooser_callers, window_callers
+from moa_graph.proposers.waiting import aside
 from moa_graph.resources import Resources
 from moa_graph.seeing import Sight
 from moa_graph.selecting.answers import extract, vote
@@ -21,6 +22,9 @@ from moa_graph.spec.extracting import ExtractSpec
 from moa_graph.state import Proposal, Reference
 
 __all__ = ["FINAL", "Decision", "Reducer"]
+
+_UNREAD = "Mend `extract` or what the proposals say, or take the first proposal then (`on_error: first`)."
+_UNCHOSEN = "Mend who chooses, give it fallbacks, or take the first proposal then (`on_error: first`)."
 
 FINAL: frozenset[str] = frozenset({"budget", "deadline"})
 """Failures after which no fallback can do better."""
@@ -101,30 +105,39 @@ class Reducer:
         seen = [sight.proposal(reference) for reference in references]
         if not seen:
             raise self._failed("there is no proposal to take one of")
-        if len(seen) == 1:  # nobody need be asked
-            return Decision(seen[0], seen, {"by": "alone", "proposal": seen[0]["id"]})
         if self.spec.reduce == "vote":
-            decision = self._vote(seen)
-            problem = "no answer could be read from any proposal"
+            decision, problem = await self._vote(seen)
+        elif len(seen) == 1:  # nobody need be asked
+            return _alone(seen)
         else:
             decision = await self._ask(sight, references)
             problem = "nobody could choose among the proposals"
         if decision is not None:
             return decision
         if self.spec.on_error == "fail":
-            raise self._failed(problem)
+            raise self._failed(problem, _UNREAD if self.spec.reduce == "vote" else _UNCHOSEN)
         summary = {"by": "first", "proposal": seen[0]["id"]}
         return Decision(seen[0], seen, summary, [f"{problem}: the first one was taken"])
 
-    def _vote(self, seen: Sequence[Proposal]) -> Decision | None:
+    async def _vote(self, seen: Sequence[Proposal]) -> tuple[Decision | None, str]:
+        """Return the decision, or none and what stood in its way."""
         how = self.spec.extract or ExtractSpec(by="last-line")
-        answers = [extract(record["text"], how) for record in seen]
+        texts = [record["text"] for record in seen]
+        try:
+            size = sum(map(len, texts))
+            answers = await aside(lambda: [extract(text, how) for text in texts], size, self.request)
+        except TimeoutError:
+            raise self._failed("the deadline passed before the votes were counted") from None
         found = vote(answers, [self.spec.weights.get(record["proposer"], 1.0) for record in seen])
+        if found is None and set(answers) == {None}:
+            return None, "no answer could be read from any proposal"
         if found is None:
-            return None
+            return None, "no proposal with an answer that could be read has a weight"
+        if len(seen) == 1:
+            return _alone(seen), ""
         taken = seen[found.first]
         tally = {"answer": found.answer, "votes": found.votes, "total": found.total}
-        return Decision(taken, seen, {"by": "vote", "proposal": taken["id"], **tally})
+        return Decision(taken, seen, {"by": "vote", "proposal": taken["id"], **tally}), ""
 
     async def _ask(self, sight: Sight, references: list[Reference]) -> Decision | None:
         record = await self._first_of(chooser_callers(self.resources), references)
@@ -139,11 +152,12 @@ class Reducer:
         return Decision(taken, seen, {"by": self.spec.reduce, "proposal": taken["id"]})
 
     async def _first_of(self, callers: Sequence[Caller], references: list[Reference]) -> Proposal | None:
-        """Return the record of the first that succeeds; all that were asked are kept."""
-        for caller in callers:
+        """Return the record of the first that succeeds, or has before; all that were asked are kept."""
+        spoken = [caller for caller in callers if self.execution.known(caller.id, references) is not None]
+        for caller in spoken or callers:
             request = self.execution.request(references, self.execution.before(None))
             request = replace(request, acting={}, relay=None)
-            (record,) = await ask_all([(caller, request)], self.dispatch, self.execution.kept)
+            (record,) = await ask_all([(caller, request)], self.dispatch, self.execution)
             self.add({record["id"]: record})
             if record["status"] == "ok":
                 return record
@@ -151,9 +165,13 @@ class Reducer:
                 break
         return None
 
-    def _failed(self, message: str) -> Exception:
+    def _failed(self, message: str, hint: str = "") -> Exception:
         mine = [each for each in self.execution.proposals.values() if each["layer"] == "aggregator"]
         known = {id_: each for id_, each in self.execution.proposals.items() if each not in mine}
         return replace(self.execution, proposals=known).failed(
-            AggregatorFailed, f"aggregator: {message}", mine
+            AggregatorFailed, f"aggregator: {message}", mine, hint
         )
+
+
+def _alone(seen: Sequence[Proposal]) -> Decision:
+    return Decision(seen[0], seen, {"by": "alone", "proposal": seen[0]["id"]})

@@ -11,7 +11,7 @@ from moa_graph.node import Dispatch
 from moa_graph.proposers.resolve import aide_caller
 from moa_graph.resources import Resources
 from moa_graph.selecting.aides import summarizer
-from moa_graph.selecting.visibility import Reader, layers_seen, references_for
+from moa_graph.selecting.visibility import Reader, all_see_the_same, layers_seen, references_for
 from moa_graph.spec.schema import LayerSpec, ReferencesSpec
 from moa_graph.state import Proposal, Reference, is_shown
 
@@ -34,6 +34,8 @@ class Sight:
         self.spec = spec
         self.execution = execution
         self.offer = execution.offer(ran)
+        self._alike = all_see_the_same(spec, self.offer)
+        self._shown: dict[str | None, list[Reference]] = {}
 
     @property
     def missing(self) -> bool:
@@ -61,19 +63,25 @@ class Sight:
             )
             for record in shown
         ]
-        found = await ask_all(asked, dispatch, self.execution.kept)
+        found = await ask_all(asked, dispatch, self.execution)
         made = {
             record["id"]: summary
             for record, summary in zip(shown, found, strict=True)
             if summary["status"] == "ok"
         }
         self.offer = replace(self.offer, summaries=made)
+        self._shown.clear()
         return {summary["id"]: summary for summary in found}
 
     def of(self, reader: str | None) -> list[Reference]:
         """Return what a reader sees: a proposer by its id ("layer/proposer"), the aggregator by None."""
-        name = reader.partition("/")[2] if reader is not None else None
-        return references_for(self.spec, self.offer, Reader(name, self.step, self.execution.question))
+        if self._alike:
+            reader = None
+        if reader not in self._shown:
+            name = reader.partition("/")[2] if reader is not None else None
+            who = Reader(name, self.step, self.execution.question)
+            self._shown[reader] = references_for(self.spec, self.offer, who)
+        return self._shown[reader]
 
     def proposal(self, reference: Reference) -> Proposal:
         """Return the proposal behind a reference, in full."""

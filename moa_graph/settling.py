@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import permutations
+from typing import TypeVar
 
 from moa_graph.calls import ask_all
 from moa_graph.errors import RunError
 from moa_graph.execution import Execution
 from moa_graph.node import Dispatch
 from moa_graph.proposers.resolve import aide_caller
-from moa_graph.proposers.waiting import until
+from moa_graph.proposers.waiting import aside, until
 from moa_graph.resources import Resources
 from moa_graph.selecting.aides import Aide, comparer, judge, pair_ranker, ranker
 from moa_graph.selecting.answers import extract, vote
-from moa_graph.selecting.asking import read_comparison, read_enough, read_ranking
+from moa_graph.selecting.asking import read_comparison, read_ranking
 from moa_graph.selecting.choosing import at_random, diverse, majority_cluster
 from moa_graph.selecting.likeness import of_vectors, similarities
-from moa_graph.selecting.stopping import agreed, likeness_to_before, nothing_changed, unchanged
+from moa_graph.selecting.stopping import Agreement, asks_judge, enough, shortened
 from moa_graph.selecting.visibility import shown_name
 from moa_graph.spec.extracting import ExtractSpec
-from moa_graph.spec.primitives import SelectSpec, StopSpec
-from moa_graph.state import Proposal, Reference, Stopped, is_proposal, is_shown, references_from
+from moa_graph.spec.primitives import SelectSpec
+from moa_graph.state import Proposal, Reference, Stopped, is_shown, references_from
 
 __all__ = ["Settling"]
+
+T = TypeVar("T")
+
+_PAIRS, _NUMBERS, _LINKS = 20, 100, 20
+"""Texts and numbers that are compared, and clusters that are looked at, while one character is read."""
 
 
 class _Undecided(Exception):
@@ -40,16 +46,10 @@ class Settling:
         self.layer = self.spec.layers[index]
         self.number = index + 1
 
-    def agreed(self, records: Sequence[Proposal]) -> str | None:
-        """Return the answer that is enough to end this layer early, None while there is none."""
+    def agreement(self) -> Agreement:
+        """Return what tells when there are enough equal answers to end this layer early."""
         stop = self.spec.stop
-        if stop is None or stop.by != "agreement" or self.number < stop.min_layers:
-            return None
-        if stop.extract is None or stop.agree is None:
-            return None
-        # Those that `select` leaves out as well: they have agreed, and the rest was not waited for.
-        ok = [record for record in records if is_proposal(record) and _ok(record)]
-        return agreed(_answers(ok, stop.extract), stop.agree)
+        return Agreement(None if stop is None or self.number < stop.min_layers else stop)
 
     async def settle(
         self, execution: Execution, records: dict[str, Proposal], dispatch: Dispatch[Proposal]
@@ -61,7 +61,7 @@ class Settling:
         work = _Work(self, execution, dict(records), dispatch)
         if self.layer.select is not None:
             await work.select(self.layer.select)
-        if self.layer.residual is not None:
+        if self.layer.residual is not None and work.shown:  # of nothing nobody can say anything
             aide = comparer(self.layer.name, self.layer.residual)
             before = execution.before(self.layer)[-1:]
             shown = [record for record in execution.proposals.values() if record["layer"] == before[0].name]
@@ -106,7 +106,7 @@ class _Work:
             )
             for aide, each in zip(aides, references, strict=True)
         ]
-        found = await ask_all(asked, self.dispatch, self.execution.kept)
+        found = await ask_all(asked, self.dispatch, self.execution)
         self.records |= {record["id"]: record for record in found}
         return found
 
@@ -118,9 +118,11 @@ class _Work:
         enough = 1 if select.by in ("cluster", "vote") else select.keep or 1
         if len(shown) <= enough:
             return  # there is nothing to choose
+        problem = ""
         try:
             kept, reason = await self._choose(select, shown)
         except _Undecided as undecided:
+            problem = str(undecided)
             self._note(undecided)
             if select.on_error == "fail":
                 message = f"layer {self.layer.name}: no selection by {select.by}: {undecided}"
@@ -138,6 +140,7 @@ class _Work:
                 "by": select.by,
                 "kept": [record["id"] for record in self.shown],
                 "left_out": left_out,
+                "undecided": problem,
             }
         )
 
@@ -155,14 +158,17 @@ class _Work:
                 kept = diverse(await self._likeness(select, shown), keep)
                 return kept, _always("too like those that go on")
             case "cluster":
-                kept = majority_cluster(await self._likeness(select, shown))
+                table = await self._likeness(select, shown)
+                kept = await self._aside(lambda: majority_cluster(table), len(table) ** 3 // _LINKS)
                 why = f"not in the majority of {len(kept)}"
                 return kept[:keep], lambda index: _beyond(keep) if index in kept else why
             case "random":
                 seed = f"{select.seed}\n{self.layer.name}\n{self.execution.question}"
                 return at_random(len(shown), keep, seed), _always(f"left out at random (seed {select.seed})")
             case "vote":
-                return _voted(shown, select.extract or ExtractSpec(by="last-line"), keep)
+                how = select.extract or ExtractSpec(by="last-line")
+                size = sum(len(record["text"]) for record in shown)
+                return await self._aside(lambda: _voted(shown, how, keep), size)
 
     async def _rank(self, select: SelectSpec, shown: list[Proposal]) -> list[int]:
         """Return the indices from best to worst."""
@@ -201,20 +207,33 @@ class _Work:
     async def _likeness(self, select: SelectSpec, shown: list[Proposal]) -> list[list[float]]:
         texts = [record["text"] for record in shown]
         if select.embeddings is None:
-            return similarities(texts)
-        request = self.execution.request([])
+            size = sum(map(len, texts)) * max(1, len(texts) // _PAIRS)
+            return await self._aside(lambda: similarities(texts), size)
+        seconds = self.settling.spec.defaults.timeout
+        request = self.execution.request([], seconds=seconds)
         embeddings = self.settling.resources.registered.embeddings[select.embeddings]
         work = await until(embeddings.aembed_documents(texts), request)
         if work is None:
-            raise _Undecided("the deadline passed before the embeddings were there")
+            passed = "the deadline passed" if self.execution.budget.expired else f"{seconds:g} s passed"
+            raise _Undecided(f"{passed} before the embeddings were there")
         try:
-            table = of_vectors(work.result())
+            vectors = work.result()
+            size = len(vectors) * sum(map(len, vectors)) // _NUMBERS
+            table = await self._aside(lambda: of_vectors(vectors), size)
+        except _Undecided:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a model of the host raises
             said = self.settling.resources.models.redact(str(error))
             raise _Undecided(f"embeddings {select.embeddings}: {type(error).__name__}: {said}") from None
         if len(table) != len(texts):
             raise _Undecided(f"embeddings {select.embeddings}: {len(table)} for {len(texts)} texts")
         return table
+
+    async def _aside(self, work: Callable[[], T], size: int) -> T:
+        try:
+            return await aside(work, size, self.execution.request([]))
+        except TimeoutError:
+            raise _Undecided("the deadline passed before the texts were compared") from None
 
     def _note(self, undecided: _Undecided) -> None:
         """Keep a record of a choice that could not be made where no model was asked, which has its own."""
@@ -226,62 +245,22 @@ class _Work:
 
     async def enough(self) -> str | None:
         """Return why the layers that are left are not needed; None if they are."""
-        stop, settling = self.settling.spec.stop, self.settling
-        if stop is None or settling.number < stop.min_layers:
+        stop, layer = self.settling.spec.stop, self.layer
+        if stop is None:
             return None
-        over = stop.max_layers is not None and settling.number >= stop.max_layers
-        reason = self._all_the_same(stop)
-        if stop.by == "judge" and not over:
-            (record,) = await self.ask([judge(self.layer.name, stop)], [references_from(self.shown)])
-            if _ok(record) and read_enough(record["text"]):
-                reason = "the judge says that it is enough"
-        if reason is None and over:
-            reason = f"max_layers = {stop.max_layers}"
-        return reason
-
-    def _all_the_same(self, stop: StopSpec) -> str | None:
-        """Return why another layer would change nothing, where no judge is asked about that."""
-        match stop.by:
-            case "agreement":
-                answer = self.settling.agreed(list(self.records.values()))
-                return None if answer is None else f"{stop.agree} proposals agree on {_short(answer)}"
-            case "no_change":
-                votes = [self._vote(records, stop.extract) for records in self._so_far()]
-                if unchanged(votes, stop.layers):
-                    return f"the vote stays {_short(str(votes[-1]))} after {stop.layers + 1} layers"
-            case "similarity":
-                *_, before, now = [[], *self._so_far()]
-                likeness = likeness_to_before(_texts(now), _texts(before))
-                if before and stop.threshold is not None and likeness >= stop.threshold:
-                    return f"the layer is {likeness:.2f} like the one before"
-            case "residual":
-                layers = [*(layer.name for layer in self.execution.before(self.layer)), self.layer.name]
-                if nothing_changed({**self.execution.proposals, **self.records}, layers, stop.layers):
-                    return f"nothing changed in {stop.layers} layer{'s' * (stop.layers > 1)}"
-            case "judge":
-                pass
-        return None
-
-    def _so_far(self) -> list[list[Proposal]]:
-        """Return what is shown of each layer that ran, this one last."""
-        known = list(self.execution.proposals.values())
-        before = [
-            [record for record in known if record["layer"] == layer.name and is_shown(record)]
-            for layer in self.execution.before(self.layer)
-        ]
-        return [*before, self.shown]
-
-    def _vote(self, records: Sequence[Proposal], how: ExtractSpec | None) -> str | None:
-        found = vote(_answers(records, how)) if how is not None else None
-        return found.answer if found else None
+        if self.shown and asks_judge(stop, self.settling.number):
+            await self.ask([judge(layer.name, stop)], [references_from(self.shown)])
+        layers = [*(before.name for before in self.execution.before(layer)), layer.name]
+        records = {**self.execution.proposals, **self.records}
+        size = sum(len(record["text"]) for record in records.values() if is_shown(record))
+        try:
+            return await aside(lambda: enough(stop, layers, records), size, self.execution.request([]))
+        except TimeoutError:
+            return None  # the layers that are left will say so
 
 
 def _answers(records: Sequence[Proposal], how: ExtractSpec) -> list[str | None]:
     return [extract(record["text"], how) for record in records]
-
-
-def _texts(records: Sequence[Proposal]) -> dict[str, str]:
-    return {record["proposer"]: record["text"] for record in records}
 
 
 def _best(order: Sequence[int], keep: int, what: str) -> tuple[list[int], Callable[[int], str]]:
@@ -295,12 +274,12 @@ def _voted(shown: Sequence[Proposal], how: ExtractSpec, keep: int) -> tuple[list
         raise _Undecided("no answer could be read from any proposal")
 
     def reason(index: int) -> str:
-        said, voted = answers[index], _short(found.answer)
+        said, voted = answers[index], shortened(found.answer)
         if index in found.winners:
             return _beyond(keep)
         if said is None:
             return f"no answer could be read; the vote went to {voted}"
-        return f"says {_short(said)}; the vote went to {voted}"
+        return f"says {shortened(said)}; the vote went to {voted}"
 
     return list(found.winners[:keep]), reason
 
@@ -347,7 +326,3 @@ def _ok(record: Proposal) -> bool:
 
 def _why(record: Proposal) -> str:
     return record["failure"]["message"] if record["failure"] else "the reply cannot be read"
-
-
-def _short(answer: str) -> str:
-    return answer if len(answer) <= 60 else answer[:59] + "…"

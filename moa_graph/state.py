@@ -15,6 +15,7 @@ from moa_graph.passages import Passage
 from moa_graph.usage import Usage
 
 __all__ = [
+    "AGREED",
     "AideRole",
     "Failure",
     "FailureKind",
@@ -26,6 +27,7 @@ __all__ = [
     "Reference",
     "Status",
     "Stopped",
+    "is_needless",
     "is_proposal",
     "is_shown",
     "merge_proposals",
@@ -135,6 +137,16 @@ def merge_proposals(
 def is_proposal(record: Proposal) -> bool:
     """Tell whether a record is that of a proposer, not of somebody who was asked about proposals."""
     return "role" not in record
+
+
+AGREED = "as enough proposals agree"
+"""Ends the message of whoever was cut, or not asked, because the layer's answer was clear without it."""
+
+
+def is_needless(record: Proposal) -> bool:
+    """Tell whether a proposer did not get to its end because enough others agreed: nothing failed."""
+    failure = record["failure"]
+    return record["status"] == "cut" and failure is not None and failure["message"].endswith(AGREED)
 
 
 def is_shown(record: Proposal) -> bool:

@@ -32,7 +32,8 @@ class Terms(TypedDict, total=False):
     `acting` are arguments of the aggregator's call alone, such as `tools`, `tool_choice`, `stop`. `fan_out`
     overrides the spec's. `relay` gets the answer's tokens, `listen` all events instead of LangGraph's custom
     stream. `paid` are the records of calls of this turn that failed earlier: they gave nothing, but count
-    against the limits and in the sums.
+    against the limits and in the sums. `made` are those that succeeded in the step that comes next,
+    by id, and `answer` is what the aggregator gave, where a process ended before its step did.
     """
 
     acting: Mapping[str, Any]
@@ -40,11 +41,14 @@ class Terms(TypedDict, total=False):
     relay: Relay
     listen: Emit
     paid: Sequence[Proposal]
+    made: Mapping[str, Proposal]
+    answer: Any
 
 
-def given_terms() -> Terms:
-    """Return the terms of the run that is under way."""
-    return cast("Terms", get_config().get("configurable", {}).get(TERMS) or {})
+def given_terms(config: RunnableConfig | None = None) -> Terms:
+    """Return the terms of the run that is under way, or that a config is of."""
+    config = get_config() if config is None else config
+    return cast("Terms", config.get("configurable", {}).get(TERMS) or {})
 
 
 def without_terms(config: RunnableConfig) -> RunnableConfig:
@@ -53,9 +57,14 @@ def without_terms(config: RunnableConfig) -> RunnableConfig:
     return {**config, "configurable": {**config.get("configurable", {}), TERMS: None}}
 
 
-def going_on(spec: MoASpec, messages: Sequence[BaseMessage]) -> Carried | None:
-    """Return what the aggregator goes on with, alone, after tools it called; None: all are to be asked."""
-    cadence = given_terms().get("fan_out") or spec.fan_out
+def going_on(
+    spec: MoASpec, messages: Sequence[BaseMessage], config: RunnableConfig | None = None
+) -> Carried | None:
+    """Return what the aggregator goes on with, alone, after tools it called; None: all are to be asked.
+
+    `config` is that of the run where it is not the one that is under way.
+    """
+    cadence = given_terms(config).get("fan_out") or spec.fan_out
     if cadence not in get_args(Cadence):
         raise MoAError(f"there is no fan_out {cadence!r}", hint=f"There are: {', '.join(get_args(Cadence))}.")
     alone = not (spec.layers or spec.retrievers)  # then there is nobody who would be asked again

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, messages_to_dict
 
 from moa_graph.errors import BudgetExceeded
 from moa_graph.events import Event
-from moa_graph.state import Proposal
+from moa_graph.state import Proposal, is_proposal
 
 __all__ = ["Made", "Unfinished", "Work", "key_of"]
 
@@ -56,8 +56,10 @@ class Made:
         kept = {
             record["id"]: record
             for record in records
-            # A layer that had ended is kept whole, of the last one what succeeded.
-            if record["layer"] != "aggregator" and (record["status"] == "ok" or record["layer"] != reached)
+            # A layer that had ended is kept whole, of the last step what succeeded: of the aggregator's own
+            # records that is what it had asked on its way to the answer.
+            if (record["status"] == "ok" or record["layer"] != reached)
+            and (record["layer"] != "aggregator" or not is_proposal(record))
         }
         lost = [record for record in records if record["id"] not in kept and record["attempts"]]
         return Work(kept, [*self._before.paid, *lost])

@@ -251,11 +251,15 @@ def test_a_stop_says_what_is_enough(stop: dict[str, Any], words: str) -> None:
 
 
 def test_agreement_ends_a_layer_and_its_title_says_so() -> None:
-    spec = special(stop={"by": "agreement", "agree": 2, "extract": "number", "min_layers": 2})
+    refine = {"name": "refine", "proposers": ["a", "b"], "residual": {"model": "b"}, "concurrency": 1}
+    spec = special(
+        layers=[{"name": "draft", "proposers": ["a", "b"]}, refine, {"name": "last", "proposers": ["b"]}],
+        stop={"by": "agreement", "agree": 2, "extract": "number", "min_layers": 2},
+    )
     titles = _texts(svg(spec), "title")
     assert "agree" not in titles[0]
     assert titles[1] == "refine (until 2 agree; 1 at once; residual by b)"
-    assert titles[2] == "last (until 2 agree)"
+    assert titles[2] == "last", "one alone cannot agree with anybody"
 
 
 def test_an_aggregator_that_chooses_or_folds_says_so() -> None:
@@ -282,3 +286,83 @@ def test_a_frame_is_as_wide_as_its_title() -> None:
 
 def test_the_picture_of_a_vote_can_be_a_png() -> None:
     assert png(special()).startswith(b"\x89PNG")
+
+
+def arrows(spec: MoASpec) -> list[str]:
+    """Return Mermaid's arrows between the steps, without those of the question and of the answer."""
+    lines = [line.strip() for line in mermaid(spec).splitlines()]
+    return [line for line in lines if line.startswith("layer") and ("->" in line) and "answer" not in line]
+
+
+def test_no_stop_is_drawn_where_there_can_be_none() -> None:
+    assert arrows(special(stop={"by": "residual"})) == [
+        "layer1 --> layer2",
+        "layer2 --> layer3",
+        "layer3 --> layer4",
+        'layer2 -. "stop: no residual for 1 layer" .-> layer4',
+    ]
+    assert svg(special(stop={"by": "residual"})).count('class="stop"') == 1
+    voted = special(stop={"by": "no_change", "extract": "number", "max_layers": 1})
+    assert arrows(voted)[-1].startswith("layer1 -.")
+    assert "layer2 -." not in mermaid(voted)
+
+
+def reading(**references: dict[str, Any]) -> MoASpec:
+    """Return a spec of three layers and an aggregator, of which these have references."""
+    layers: list[dict[str, Any]] = [
+        {"name": name, "proposers": ["a", "b"]} for name in ("draft", "review", "revise")
+    ]
+    for layer in layers[1:]:
+        if layer["name"] in references:
+            layer["references"] = references[layer["name"]]
+    final = {"model": "a", "references": references.get("aggregator", {})}
+    return special(layers=layers, stop=None, aggregator=final)
+
+
+def test_an_arrow_leads_to_a_step_from_each_layer_that_it_really_sees() -> None:
+    revise = {"from": [{"layer": "draft", "see": "own"}, {"layer": "review", "self": False}]}
+    spec = reading(revise=revise, aggregator={"from": ["draft"]})
+    assert arrows(spec) == [
+        "layer1 --> layer2",
+        'layer1 -- "own" --> layer3',
+        'layer2 -- "not its own" --> layer3',
+        'layer3 -. "then" .-> layer4',
+        "layer1 --> layer4",
+    ]
+
+
+def test_who_sees_nothing_comes_then_and_who_sees_all_sees_each_layer() -> None:
+    assert arrows(reading(review={"from": "none"}, aggregator={"from": "all"})) == [
+        'layer1 -. "then" .-> layer2',
+        "layer2 --> layer3",
+        "layer1 --> layer4",
+        "layer2 --> layer4",
+        "layer3 --> layer4",
+    ]
+
+
+def test_titles_say_how_proposals_are_shown() -> None:
+    shown = {
+        "anonymous": False,
+        "order": "shuffled",
+        "max_chars": 90,
+        "payload": "summary",
+        "summarizer": "b",
+        "instruction": "Criticise.",
+    }
+    titles = _texts(svg(reading(review=shown, aggregator={"anonymous": False})), "title")
+    assert titles[1] == "review (shuffled; named; summaries by b; at most 90 characters; own instruction)"
+    assert titles[3] == "aggregator (named)"
+
+
+def test_arrows_from_farther_layers_stay_beside_the_frames_and_inside_the_picture() -> None:
+    spec = reading(revise={"from": ["draft"]}, aggregator={"from": "all"})
+    picture = ET.fromstring(svg(spec))
+    edge = min(float(each.get("x", 0)) for each in picture.iter(f"{SVG}rect") if each.get("class") == "group")
+    lines = [each for each in picture.iter(f"{SVG}path") if each.get("class") == "arrow"]
+    bends = [float(found[0]) for each in lines if (found := re.findall(r" H([\d.]+) V", each.get("d", "")))]
+    assert len(bends) == 3, "draft to revise, draft and review to the aggregator"
+    assert all(0 < bend < edge for bend in bends)
+    assert len(set(bends)) == 2, "one lane for each reader"
+    dashed = [each for each in lines if "dasharray" in each.get("style", "")]
+    assert len(dashed) == 1, "revise sees nothing of review"

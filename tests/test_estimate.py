@@ -103,3 +103,63 @@ def test_passages_make_prompts_longer_and_cost_nothing_else() -> None:
     assert shared == pytest.approx(plain + 2 * 201 / 1e6)
     assert own == pytest.approx(plain + 201 / 1e6)
     assert bounds(spec("a", retrieve="docs")).calls == 2
+
+
+# -- calls about proposals -----------------------------------------------------------------------------------
+
+DRAFT: dict[str, Any] = {"name": "draft", "proposers": [{"model": "a", "samples": 4}]}
+SUMMARIES = {"payload": "summary", "summarizer": "a"}
+
+
+def chosen(keep: int, **select: Any) -> dict[str, Any]:
+    return {**DRAFT, "select": {"by": "diversity", "keep": keep, **select}}
+
+
+def test_nobody_chooses_among_one() -> None:
+    pick = {"model": "a", "reduce": "pick"}
+    assert bounds(spec("a", aggregator=pick)).calls == 1
+    one = bounds(spec(layers=[chosen(1)], aggregator=pick))
+    assert (one.calls, one.max_calls) == (4, 4 * 3 + 3)  # where the selection fails there are four
+    assert bounds(spec(layers=[chosen(2)], aggregator=pick)).calls == 5
+
+
+def test_what_a_selection_leaves_out_is_neither_summed_up_nor_folded() -> None:
+    last = {"model": "a", "window": 2, "references": SUMMARIES}
+    found = bounds(spec(layers=[chosen(2)], aggregator=last))
+    assert (found.calls, found.max_calls) == (4 + 2 + 1, 3 * (4 + 4 + 2 + 1))
+
+
+def test_a_summary_that_nobody_sees_is_none() -> None:
+    own = {"name": "deep", "proposers": ["a"], "references": {"from": "own", **SUMMARIES}}
+    first = {"name": "draft", "proposers": ["a", {"model": "a", "id": "other"}]}
+    assert bounds(spec(layers=[first, own])).calls == 2 + 1 + 1 + 1
+
+
+def test_layers_beyond_max_layers_are_not_counted() -> None:
+    layers = [DRAFT, {"name": "deep", "proposers": ["a"]}, {"name": "end", "proposers": ["a"]}]
+    stop = {"by": "judge", "model": "a", "max_layers": 2}
+    assert bounds(spec(layers=layers, stop=stop)).calls == 4 + 1 + 1 + 1
+
+
+def dearer(one: MoASpec, other: MoASpec) -> float:
+    """Return by how many dollars per million input tokens one costs more than the other."""
+    more, less = bounds(one).max_cost, bounds(other).max_cost
+    assert more is not None
+    assert less is not None
+    return (more - less) * 1e6
+
+
+def test_every_window_is_shown_what_the_last_layer_changed() -> None:
+    deep = {**DRAFT, "name": "deep"}
+    fold = {"model": "a", "window": 2}
+    with_it = spec(layers=[DRAFT, {**deep, "residual": {"model": "a"}}], aggregator=fold)
+    asked = 1000 + 8 * 100 + 150 + 60 + 8 * 25 + 2 * 100  # the call that writes it
+    assert dearer(with_it, spec(layers=[DRAFT, deep], aggregator=fold)) == pytest.approx(asked + 3 * 100)
+
+
+def test_a_long_instruction_and_the_delimiters_of_the_users_message_count() -> None:
+    plain = spec(layers=[DRAFT])
+    longer = spec(layers=[DRAFT], aggregator={"model": "a", "references": {"instruction": "x" * 4000}})
+    assert dearer(longer, plain) == pytest.approx(1000 - 150)
+    framed = spec(layers=[DRAFT], aggregator={"model": "a", "references": {"placement": "user"}})
+    assert dearer(framed, plain) == pytest.approx(60 + 4 * 25)

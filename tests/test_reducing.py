@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from moa_graph.chat_model import MoAChatModel
-from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded
+from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded, ModelNotReady
 from moa_graph.tool import as_tool
 from tests.fakes.models import ScriptedChatModel as Model
 from tests.fakes.panels import Panel, draft, too_long
@@ -27,6 +28,11 @@ def voting(**given: Any) -> Panel:
 def picking(reply: Any, *, reduce: str = "pick", layer: Any = None, **given: Any) -> Panel:
     models = {name: given.pop(name) for name in list(given) if name in {"a", "b", "c", "y", "s"}}
     return Panel([layer or draft()], {"model": "r", "reduce": reduce, **given}, r=reply, **models)
+
+
+def numbered(panel: Panel, name: str = "r") -> list[str]:
+    """Return what the user's message shows to whoever chooses, in order."""
+    return re.findall(r'<response-(?:\w+) number="\d+">\n(.*?)\n</response-', panel.asked(name), re.DOTALL)
 
 
 # -- vote ----------------------------------------------------------------------------------------------------
@@ -113,7 +119,7 @@ async def test_of_one_proposal_nothing_is_chosen() -> None:
 async def test_the_answer_is_the_whole_proposal_also_where_less_of_it_is_shown() -> None:
     panel = picking("1", references={"max_chars": 3}, **NUMBERS)
     outcome = await panel.run()
-    assert "models:\n1. It…\n2. I…" in panel.asked("r")
+    assert numbered(panel) == ["It…", "I…", "Th…"]
     assert outcome.answer == "It is 12."
 
 
@@ -144,7 +150,7 @@ async def test_the_model_chooses_by_number_and_the_proposal_is_the_answer(reduce
     assert (outcome.answer, outcome.summary["answered_by"]) == ("B", "draft/b")
     assert outcome.summary["decision"] == {"by": reduce, "proposal": "draft/b"}
     assert said in panel.asked("r")
-    assert "models:\n1. A\n2. B\n3. C" in panel.asked("r")
+    assert numbered(panel) == ["A", "B", "C"]
     assert outcome.proposals["aggregator/@ranker:r"]["role"] == "ranker"
     assert (outcome.summary["calls"], outcome.summary["proposals"]) == (4, {"ok": 3})
     assert outcome.message.usage_metadata is not None
@@ -171,6 +177,7 @@ async def test_if_nobody_can_choose_there_is_no_answer_and_what_was_paid_is_kept
     assert error.message.startswith("aggregator: nobody could choose among the proposals\n")
     assert f"aggregator/@ranker:r: malformed: {UNCLEAR}" in error.message
     assert (error.calls, error.cost) == (5, 4.0)
+    assert "give it fallbacks, or take the first proposal then (`on_error: first`)" in error.hint
 
 
 async def test_if_nobody_can_choose_the_first_is_taken_where_that_is_declared() -> None:
@@ -206,7 +213,7 @@ async def test_a_choice_among_what_fitted_into_the_prompt_keeps_its_numbers_righ
 async def test_a_choice_among_shuffled_references_is_that_of_the_number_shown() -> None:
     panel = picking("1", references={"order": "shuffled", "seed": 3})
     outcome = await panel.run()
-    assert panel.asked("r").split("models:\n1. ")[1].startswith(outcome.answer)
+    assert numbered(panel)[0] == outcome.answer
     assert (
         len(
             {(await picking("1", references={"order": "shuffled", "seed": n}).run()).answer for n in range(9)}
@@ -218,15 +225,23 @@ async def test_a_choice_among_shuffled_references_is_that_of_the_number_shown() 
 async def test_of_summaries_the_whole_proposal_is_chosen() -> None:
     panel = picking("2", references={"payload": "summary", "summarizer": "s"}, s=Model("sa", "sb", "sc"))
     outcome = await panel.run()
-    assert "models:\n1. s" in panel.asked("r")
+    assert numbered(panel) == ["sa", "sb", "sc"]
     assert (outcome.answer, outcome.summary["decision"]["proposal"]) == ("B", "draft/b")
 
 
-async def test_where_no_proposal_may_be_seen_nobody_is_asked_to_choose() -> None:
-    panel = picking("1", references={"from": "none"})
-    error = await panel.fail()
-    assert error.message.startswith("aggregator: there is no proposal to take one of")
-    assert panel.count("r") == 0
+async def test_a_numbered_list_inside_a_proposal_does_not_pass_for_a_proposal() -> None:
+    panel = picking("2", a="Steps:\n1. Think\n2. Answer", b="B")
+    outcome = await panel.run()
+    assert numbered(panel) == ["Steps:\n1. Think\n2. Answer", "B", "C"]
+    assert [message.text for message in panel.models["r"].calls[0] if message.type == "system"] == []
+    assert outcome.answer == "B"
+
+
+async def test_a_choice_that_cannot_be_read_is_asked_for_again_as_often_as_attempts_says() -> None:
+    panel = picking(Model("None of them.", "3"), attempts=2, fallbacks=["y"], y="1")
+    outcome = await panel.run()
+    assert (outcome.answer, panel.count("r"), panel.count("y")) == ("C", 2, 0)
+    assert (outcome.warnings, outcome.proposals["aggregator/@ranker:r"]["attempts"]) == ([], 2)
 
 
 def test_invoke_picks_as_ainvoke_does() -> None:
@@ -421,3 +436,58 @@ async def test_a_mixture_that_votes_can_be_a_proposer() -> None:
     assert (record["text"], record["attempts"], record["actual_model"]) == ("It is 12.", 3, "scripted")
     assert "1. It is 12." in panel.asked("z")
     assert (outcome.summary["calls"], outcome.summary["usage"]["output_tokens"]) == (4, 3 + 3 + 4 + 2)
+
+
+async def test_a_prompt_that_is_too_long_never_loses_the_synthesis_of_the_windows_before() -> None:
+    script = Model("S" * 400, too_long(1200, "The end."))
+    outcome = await Panel(aggregator={"model": "z", "window": 2}, c="C" * 300, z=script).run()
+    assert outcome.summary["aggregator"]["references"] == ["aggregator/@window-1:z"]
+    assert outcome.warnings == ["aggregator/z: context overflow: reference draft/c was left out"]
+
+
+async def test_a_synthesis_that_is_too_long_by_itself_ends_the_run() -> None:
+    script = Model("S" * 2000, too_long(1500, "The end."))
+    error = await Panel(aggregator={"model": "z", "window": 2}, z=script).fail()
+    assert "aggregator/z: context_overflow" in error.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "weights", "problem"),
+    [
+        ("?", {}, "no answer could be read from any proposal"),
+        ("7", {"a": 0}, "no proposal with an answer that could be read has a weight"),
+    ],
+)
+async def test_in_a_vote_the_only_proposal_has_to_be_readable_too(
+    answer: str, weights: dict[str, float], problem: str
+) -> None:
+    given: Any = {"a": answer, "b": ValueError("down"), "c": ValueError("down"), "weights": weights}
+    error = await voting(**given).fail()
+    assert error.message.startswith(f"aggregator: {problem}")
+    outcome = await voting(on_error="first", **given).run()
+    assert outcome.summary["decision"] == {"by": "first", "proposal": "draft/a"}
+    assert outcome.warnings[-1] == f"{problem}: the first one was taken"
+
+
+async def test_votes_of_long_texts_are_counted_while_others_go_on() -> None:
+    outcome = await voting(a="It is 12. " * 8000, c="So 12. " * 8000).run()
+    assert outcome.summary["decision"]["votes"] == 2.0
+    panel = voting(a="It is 12. " * 8000, c="So 12. " * 8000, b=Model("13", wait=asyncio.Event().wait))
+    panel.spec["limits"] = {"deadline": 0.1}
+    assert isinstance(await panel.fail(), DeadlineExceeded)
+
+
+@pytest.mark.parametrize("bound", ["response_format", "tools"])
+async def test_who_writes_no_answer_cannot_write_it_in_a_form(bound: str) -> None:
+    panel = voting()
+    chat = MoAChatModel(panel.spec, models=panel.models).bind(**{bound: [{"type": "json_object"}]})
+    with pytest.raises(ModelNotReady, match="takes a proposal as it is"):
+        await chat.ainvoke("Why?")
+    assert panel.count("a") == 0
+
+
+async def test_what_is_said_to_a_writer_where_there_is_none_is_warned_of() -> None:
+    panel = voting()
+    chat = MoAChatModel(panel.spec, models=panel.models, max_tokens=5)
+    summary = (await chat.ainvoke("Why?", stop=["."])).response_metadata["moa"]
+    assert summary["warnings"] == ["`reduce: vote` writes no answer: max_tokens, stop said nothing"]

@@ -613,3 +613,23 @@ async def test_a_circle_through_a_retriever_ends_at_the_third_mixture() -> None:
 
     with pytest.raises(RetrievalFailed, match="at most 3 may stand inside each other"):
         await circle.graph.ainvoke({"messages": [("user", "Why?")]})
+
+
+@pytest.mark.parametrize(("reduce", "own"), [("vote", {"extract": "last-line"}), ("pick", {"model": "y"})])
+async def test_an_answer_that_was_chosen_has_the_sources_that_all_were_shown(reduce: str, own: Any) -> None:
+    panel = Panel(y=Model("1")).with_(retrieve="wiki", a={"retrieve": "own"})
+    del panel.document["layers"][1]
+    panel.document["aggregator"] = {"reduce": reduce, **own}
+    state = await panel.graph().ainvoke(QUESTION)
+    assert summary(state)["sources"] == sources(*WIKI, *OWN)
+
+
+async def test_who_writes_the_synthesis_of_a_window_is_told_to_cite_but_need_not() -> None:
+    panel = cited(["one", f"Bees [{WIKI[0]['id']}]."], "required", retrieve="wiki", z={"window": 2})
+    panel.document["layers"][0]["proposers"] = [{"model": name} for name in "abc"]
+    del panel.document["layers"][1]
+    state = await panel.graph().ainvoke(QUESTION)
+    window, last = panel.models["z"].calls
+    assert "cite its id in square brackets" in window[-1].text
+    assert "cite its id in square brackets" in last[-1].text
+    assert summary(state)["citations"]["cited"] == [WIKI[0]["id"]]

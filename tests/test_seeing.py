@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from moa_graph.errors import AggregatorFailed
+from moa_graph.errors import AggregatorFailed, QuorumNotMet
 from tests.fakes.models import ScriptedChatModel as Model
 from tests.fakes.panels import Panel, draft
 
@@ -41,6 +41,29 @@ async def test_one_whose_own_proposal_failed_has_nothing_of_its_own_to_see() -> 
     panel = Panel([draft(), deep({"from": "own"})], a=Model(ValueError("down"), "A2"))
     await panel.run()
     assert (panel.asked("a"), shown(panel, "b")) == ("Why?", ["B"])
+
+
+async def test_who_is_told_what_to_do_with_references_and_has_none_is_not_asked() -> None:
+    panel = Panel(
+        [draft(), deep({"from": "own", "instruction": "Mend your draft."})], a=Model(ValueError("down"), "A2")
+    )
+    outcome = await panel.run()
+    assert (panel.count("a"), panel.count("b")) == (1, 2)
+    assert "Mend your draft." in panel.asked("b")
+    blind = outcome.proposals["deep/a"]
+    assert (blind["status"], blind["attempts"], blind["references"]) == ("cut", 0, [])
+    assert blind["failure"]["message"] == "not asked: there is nothing for it to see"
+    assert (outcome.answer, outcome.summary["calls"]) == ("The answer.", 5)
+    assert [event["id"] for event in outcome.of("call.failed")] == ["draft/a", "deep/a"]
+    assert [event["cut"] for event in outcome.of("layer.joined")] == [0, 1]
+
+
+async def test_a_layer_in_which_nobody_has_anything_to_see_does_not_meet_its_quorum() -> None:
+    references = {"see": {"a": ["c"], "b": ["c"]}, "instruction": "Criticise."}
+    panel = Panel([draft(), deep(references)], c=ValueError("down"))
+    error = await panel.fail()
+    assert isinstance(error, QuorumNotMet)
+    assert "deep/a: error: not asked: there is nothing for it to see" in error.message
 
 
 async def test_references_of_all_layers_come_layer_by_layer() -> None:
@@ -139,7 +162,7 @@ async def test_no_summary_is_written_of_what_nobody_sees() -> None:
     panel = summed_up(of_what, see={"a": ["b"], "b": ["b"]})
     await panel.run()
     assert panel.count("s") == 1
-    panel = summed_up(of_what, **{"from": "none"})
+    panel = summed_up(of_what, see={"a": [], "b": []})
     await panel.run()
     assert panel.count("s") == 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from langchain_core.messages import HumanMessage, RemoveMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from moa_graph.errors import BudgetExceeded, DeadlineExceeded, RunError
+from moa_graph.selecting.answers import extract
 from tests.fakes.models import ScriptedChatModel as Model
 from tests.fakes.panels import Panel, draft, too_long
 
@@ -93,6 +96,9 @@ async def test_what_was_selected_is_told_as_an_event() -> None:
         ["draft/b", "draft/c"],
         {"draft/a": "ranked 3 of 3"},
     )
+    assert event["undecided"] == ""
+    (event,) = (await ranked("All are fine.").run()).of("layer.selected")
+    assert (event["left_out"], event["undecided"]) == ({}, "the reply is no ranking of at least 2")
 
 
 async def test_an_instruction_of_the_spec_stands_in_the_place_of_the_rankers_own() -> None:
@@ -134,6 +140,14 @@ async def test_without_a_ranking_all_go_on_and_the_answer_says_so(reply: Any, wh
     assert outcome.warnings == [f"draft/@ranker failed: {why}"]
     assert outcome.left_out == {}
     assert panel.count("r") == 1
+
+
+async def test_a_ranking_that_cannot_be_read_is_asked_for_again_as_often_as_attempts_says() -> None:
+    panel = ranked(Model("All are fine.", "2 > 1 > 3"))
+    panel.spec["defaults"] = {"attempts": 2}
+    outcome = await panel.run()
+    assert outcome.left_out == {"draft/c": "ranked 3 of 3"}
+    assert (panel.count("r"), outcome.proposals["draft/@ranker"]["attempts"], outcome.warnings) == (2, 2, [])
 
 
 async def test_without_a_ranking_the_first_ones_go_on_where_that_is_declared() -> None:
@@ -630,3 +644,92 @@ async def test_resuming_after_a_failure_asks_nobody_again_who_was_asked_about_pr
     assert state["messages"][-1].text == "The answer."
     counts = {name: panel.count(name) for name in ("a", "b", "c", "r", "r2", "s", "d", "j")}
     assert counts == {"a": 2, "b": 2, "c": 2, "r": 1, "r2": 2, "s": 2, "d": 1, "j": 2}
+
+
+async def test_a_judge_is_not_asked_about_nothing() -> None:
+    down = ValueError("down")
+    deep = {"name": "deep", "proposers": ["a"], "references": {"from": "none"}}
+    stop = {"by": "judge", "model": "j", "min_layers": 1}
+    panel = Panel(
+        [
+            draft(proposers=["b"], quorum=0),
+            {**deep, "residual": {"model": "j"}, "quorum": 0},
+            {**deep, "name": "end"},
+        ],
+        parts={"stop": stop},
+        a=Model(down, "A"),
+        b=down,
+        j="STOP",
+    )
+    outcome = await panel.run()
+    assert (outcome.answer, panel.count("j")) == ("The answer.", 0)
+
+
+async def test_embeddings_that_hang_are_waited_for_as_long_as_any_other_call() -> None:
+    panel = selected("cluster", embeddings="e", vectors={"e": Vectors(None)})
+    panel.spec["defaults"]["timeout"] = 0.1
+    outcome = await panel.run()
+    assert outcome.warnings == ["draft/@select failed: error: 0.1 s passed before the embeddings were there"]
+    assert outcome.left_out == {}
+
+
+LONG = {name: f"{name} says {number}. " * 4000 for name, number in {"a": 12, "b": 13, "c": 12}.items()}
+
+
+class Loop:
+    """Note whether the thread of the event loop does the work."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
+        self.threads: set[int] = set()
+        work = getattr(importlib.import_module(module), name)
+
+        def noting(*args: Any, **options: Any) -> Any:
+            self.threads.add(threading.get_ident())
+            return work(*args, **options)
+
+        monkeypatch.setattr(f"{module}.{name}", noting)
+
+
+@pytest.mark.parametrize(
+    ("select", "module", "name"),
+    [
+        ({"by": "diversity", "keep": 2}, "moa_graph.settling", "similarities"),
+        ({"by": "vote", "extract": "number"}, "moa_graph.settling", "extract"),
+    ],
+)
+async def test_long_texts_are_compared_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, select: dict[str, Any], module: str, name: str
+) -> None:
+    loop = Loop(monkeypatch, module, name)
+    outcome = await selected(**select, **LONG).run()
+    assert len(outcome.left_out) == 1
+    assert loop.threads
+    assert threading.get_ident() not in loop.threads
+
+
+async def test_long_layers_are_compared_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(monkeypatch, "moa_graph.selecting.stopping", "between")
+    layers = [draft(), {"name": "deep", "proposers": ["a", "b", "c"]}, {"name": "end", "proposers": ["a"]}]
+    panel = Panel(layers, parts={"stop": {"by": "similarity", "threshold": 0.9}}, **LONG)
+    outcome = await panel.run()
+    assert outcome.summary["stopped"]["layer"] == "deep"
+    assert loop.threads
+    assert threading.get_ident() not in loop.threads
+
+
+async def test_a_text_is_read_once_however_many_come_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def reading(text: str, how: Any) -> str | None:
+        read.append(text)
+        return extract(text, how)
+
+    monkeypatch.setattr("moa_graph.selecting.stopping.extract", reading)
+    names = [f"m{number}" for number in range(6)]
+    panel = Panel(
+        [{"name": "draft", "proposers": names, "concurrency": 1}],
+        parts={"stop": {"by": "agreement", "agree": 2, "extract": "number"}},
+        **{name: f"It is {name[1:]}" for name in names},
+    )
+    await panel.run()
+    assert read == [f"It is {number}" for number in range(6)]

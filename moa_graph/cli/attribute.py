@@ -10,6 +10,7 @@ import typer
 
 from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
 from moa_graph.cli.place import place_of
+from moa_graph.cli.proposals import decided
 from moa_graph.cli.store import with_runs
 from moa_graph.cli.text import at_most, count, one_line, plain, to_json
 from moa_graph.errors import MoAError, ThreadError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from moa_graph.evaluation.attribution import Attribution, SentenceOrigin
     from moa_graph.evaluation.dropping import Plan, Rerun
+    from moa_graph.runs.run import Run
     from moa_graph.runs.threads import Runs
 
 __all__ = ["attribute"]
@@ -59,16 +61,16 @@ def attribute(
     if drop is None:
         if control or yes:
             raise typer.BadParameter("this goes with --drop", param_hint="--control" if control else "--yes")
-        name, found = with_runs(db, key_env, lambda runs: _compare(runs, thread, layer))
-        record = {"thread": thread, "layer": name, "note": _NO_CAUSE, **found.record()}
-        typer.echo(to_json(record) if as_json else "\n".join(_lines(thread, name, found)))
+        run, name, found = with_runs(db, key_env, lambda runs: _compare(runs, thread, layer))
+        record = {"thread": thread, "layer": name, "decision": run.decision, "note": _NO_CAUSE}
+        typer.echo(to_json(record | found.record()) if as_json else "\n".join(_lines(run, name, found)))
         return
     if layer is not None:
         raise typer.BadParameter("use either --layer or --drop", param_hint="--layer")
     _drop(command, drop, control=control, yes=yes)
 
 
-async def _compare(runs: Runs, thread: str, layer: str | None) -> tuple[str, Attribution]:
+async def _compare(runs: Runs, thread: str, layer: str | None) -> tuple[Run, str, Attribution]:
     from moa_graph.evaluation.attribution import attribute as origins_of  # noqa: PLC0415 -- start-up time
 
     run = await runs.show(thread)
@@ -84,13 +86,16 @@ async def _compare(runs: Runs, thread: str, layer: str | None) -> tuple[str, Att
     name = layer or names[-1]
     # Terminal escapes have letters and digits that would be compared as words.
     proposals = {proposal["id"]: plain(proposal["text"]) for proposal in made if proposal["layer"] == name}
-    return name, origins_of(plain(run.answer), proposals, question=run.question)
+    return run, name, origins_of(plain(run.answer), proposals, question=run.question)
 
 
-def _lines(thread: str, layer: str, found: Attribution) -> Iterator[str]:
+def _lines(run: Run, layer: str, found: Attribution) -> Iterator[str]:
     counts = ", ".join(f"{number} {label}" for label, number in found.counts.items())
     sentences = count(len(found.sentences), "sentence")
-    yield f"{thread_name(thread)}: {sentences} beside the proposals of {one_line(layer)}: {counts}"
+    yield f"{thread_name(run.thread)}: {sentences} beside the proposals of {one_line(layer)}: {counts}"
+    if run.decision is not None:
+        taken = one_line(str(run.decision["proposal"]))
+        yield f"the answer is {taken}, word for word: it was taken, not written ({decided(run.decision)})"
     yield f"({_NO_CAUSE})"
     for sentence in found.sentences:
         yield ""
@@ -110,15 +115,13 @@ def _drop(command: typer.Context, drop: str, *, control: bool, yes: bool) -> Non
     from moa_graph.evaluation.dropping import carry_out, give_up, plan_without  # noqa: PLC0415 -- start-up time
 
     thread, db, key_env = (command.params[name] for name in ("thread", "db", "key_env"))
-    if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise typer.BadParameter("nobody can be asked here: say that it is meant", param_hint="--yes")
     plan = with_runs(db, key_env, lambda runs: plan_without(runs, thread, drop, control=control))
     takes = f"{count(plan.calls, 'call')}, {at_most(plan.cost)}, if nothing is tried twice"
     if yes:
         typer.echo(f"running again: {takes}", err=True)
     else:
         try:
-            typer.confirm(f"Run again without {one_line(drop)} ({takes})?", abort=True, err=True)
+            _ask(f"Run again without {one_line(drop)} ({takes})?")
         except BaseException:
             with_runs(db, key_env, lambda runs: give_up(runs, plan))
             raise
@@ -135,6 +138,12 @@ def _drop(command: typer.Context, drop: str, *, control: bool, yes: bool) -> Non
     typer.echo("\n".join(_rerun(plan, rerun)))
     for place in places:
         typer.echo(f"see it: {place.command('show')}", err=True)
+
+
+def _ask(question: str) -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise MoAError(f"nobody can be asked here: {question}", hint="Add --yes. Nothing was called.")
+    typer.confirm(question, abort=True, err=True)
 
 
 def _rerun(plan: Plan, rerun: Rerun) -> Iterator[str]:

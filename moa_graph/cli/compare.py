@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moa_graph.cli.options import Json
+from moa_graph.cli.run_names import run_names
 from moa_graph.cli.tables import columns
 from moa_graph.cli.text import count, one_line, to_json
 
@@ -21,6 +22,8 @@ __all__ = ["compare"]
 _SHOWN = 20
 _TITLES = {"correct": "correct, %", "cost": "cost, $", "calls": "calls", "seconds": "seconds"}
 _FORMS = {"correct": ".1f", "cost": ".3g", "calls": ".2f", "seconds": ".2f"}
+_WORDS = {"old": "run_a", "new": "run_b", "only_old": "only_run_a", "only_new": "only_run_b"}
+"""What is called in JSON as on the command line."""
 
 
 def compare(
@@ -33,24 +36,35 @@ def compare(
 ) -> None:
     """Compare two evaluations over the same items: RUN_B minus RUN_A, with 95 % intervals.
 
-    Intervals are of a paired bootstrap. Where one holds 0 it says that no difference can be told. Items
-    that changed between right and wrong are listed with their ids.
+    Intervals are of a paired bootstrap. Where one holds 0, or an exact sign test over the items that
+    changed disagrees, it says that no difference can be told; of seconds, which depend on the load, it says
+    nothing. Items that changed between right and wrong are listed with their ids.
     """
     from moa_graph.evaluation.comparing import compare_runs, read_run  # noqa: PLC0415 -- numpy takes time
 
     found = compare_runs(read_run(run), read_run(other), seed=seed)
     if as_json:
-        typer.echo(to_json(asdict(found)))
+        typer.echo(to_json({"run_a": run, "run_b": other, **_renamed(asdict(found))}))
     else:
-        typer.echo("\n".join(_lines(found, None if every else _SHOWN)))
+        typer.echo("\n".join(_lines(found, run_names(run, other), None if every else _SHOWN)))
 
 
-def _lines(found: RunComparison, shown: int | None) -> Iterator[str]:
+def _renamed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_renamed(part) for part in value]
+    if isinstance(value, dict):
+        return {_WORDS.get(name, name): _renamed(part) for name, part in value.items()}
+    return value
+
+
+def _lines(found: RunComparison, names: tuple[str, str], shown: int | None) -> Iterator[str]:
+    first, second = names
     yield (
         f"{count(found.items, 'item')} in both runs; "
-        f"{len(found.only_old)} only in RUN_A, {len(found.only_new)} only in RUN_B"
+        f"{len(found.only_old)} only in {first}, {len(found.only_new)} only in {second}"
     )
-    yield from columns([("", "RUN_A", "RUN_B", "RUN_B − RUN_A", ""), *map(_cells, found.differences)])
+    rows = [_cells(part, second) for part in found.differences]
+    yield from columns([("", first, second, f"{second} − {first}", ""), *rows])
     for part in found.differences:
         if part.items < found.items:
             yield f"{part.measure}: known for {count(part.items, 'item')} in both runs"
@@ -67,10 +81,10 @@ def _lines(found: RunComparison, shown: int | None) -> Iterator[str]:
         yield from _changes("right → wrong", found.lost, shown)
 
 
-def _cells(part: Difference) -> tuple[str, ...]:
+def _cells(part: Difference, name: str) -> tuple[str, ...]:
     form, factor = _FORMS[part.measure], 100 if part.measure == "correct" else 1
     old, new, difference = (each.times(factor) for each in (part.old, part.new, part.difference))
-    telling = part.telling if part.telling.startswith("no ") else f"RUN_B is {part.telling}"
+    telling = f"{name} is {part.telling}" if part.telling in {"higher", "lower"} else part.telling
     return _TITLES[part.measure], f"{old:{form}}", f"{new:{form}}", f"{difference:+{form}}", telling
 
 

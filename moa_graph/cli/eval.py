@@ -78,7 +78,8 @@ def eval_(
     if limit is not None and sample is not None:
         raise typer.BadParameter("use either --limit or --sample", param_hint="--sample")
     # These are imported here because `moa --help` must not wait for the graph.
-    from moa_graph.cli.evaluating import conduct, read_extract  # noqa: PLC0415 -- see above
+    from moa_graph.cli.evaluating import conduct  # noqa: PLC0415 -- see above
+    from moa_graph.cli.extracting import read_extract  # noqa: PLC0415 -- see above
     from moa_graph.evaluation.datasets import Fields, choose, read_dataset  # noqa: PLC0415 -- see above
     from moa_graph.evaluation.evaluate import Order  # noqa: PLC0415 -- see above
     from moa_graph.spec.loading import load_spec  # noqa: PLC0415 -- see above

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from moa_graph.cli.faults import RUN_FAILED, complain
 from moa_graph.cli.stopping import run_until_stopped
 from moa_graph.cli.tables import columns
 from moa_graph.cli.tally import tally_of
 from moa_graph.cli.text import count, dollars, one_line, to_json, tokens
+from moa_graph.errors import AggregatorFailed
 from moa_graph.evaluation.evaluate import evaluate, summary_json, summary_of
 from moa_graph.evaluation.formats import file_of
-from moa_graph.spec.extracting import Extract, ExtractSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,26 +23,9 @@ if TYPE_CHECKING:
     from moa_graph.evaluation.running import Evaluation
     from moa_graph.evaluation.statistics import Interval
 
-__all__ = ["conduct", "read_extract"]
+__all__ = ["conduct"]
 
 _INTERRUPTED = {"type": "Interrupted", "message": "the evaluation was interrupted", "hint": ""}
-
-
-def read_extract(text: str) -> ExtractSpec:
-    """Read `number`, or a mapping as YAML or JSON; raise typer.BadParameter for anything else."""
-    try:
-        value = YAML(typ="safe", pure=True).load(text)
-        spec: ExtractSpec = TypeAdapter(Extract).validate_python(value)
-    except YAMLError as error:
-        problem = str(error).splitlines()[0]
-        raise typer.BadParameter(f"neither YAML nor JSON: {problem}", param_hint="--extract") from error
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise typer.BadParameter(
-            f"{place + ': ' if place else ''}{fault['msg']}", param_hint="--extract"
-        ) from error
-    return spec
 
 
 def conduct(order: Order, *, as_json: bool, quiet: bool) -> None:
@@ -95,7 +75,11 @@ class _Show:
         outputs = order.out / file_of(order.form, order.spec.name) if order.form else None
         if self._as_json:
             about = {"spec": order.spec.name, "dataset": order.dataset.file, "out": str(order.out)}
-            extra = {"outputs": None if outputs is None else str(outputs), "left_ids": _left(evaluation)}
+            extra = {
+                "outputs": None if outputs is None else str(outputs),
+                "left_ids": _left(evaluation),
+                "stopped": evaluation.hopeless,
+            }
             typer.echo(to_json({**about, **summary_json(summary), **extra}))
         else:
             for line in [*_head(order, summary), *_accuracies(summary), *_took(summary)]:
@@ -147,7 +131,7 @@ def _took(summary: Summary) -> list[str]:
     lines = [
         f"calls per item {summary['calls']:.3f}, {time}",
         f"{cost}, {tokens(summary['usage'])} tokens",
-        "in brackets: 95 % intervals, by bootstrap over the items",
+        "in brackets: 95 % intervals over the items; Wilson's for accuracies, by bootstrap for means",
     ]
     if summary["failures"]:
         kinds = ", ".join(f"{kind} {number}" for kind, number in summary["failures"].items())
@@ -155,18 +139,39 @@ def _took(summary: Summary) -> list[str]:
     return lines
 
 
+def _failed(summary: Summary, order: Order) -> list[str]:
+    # Who votes asks no model: the same proposals stay as unreadable as they are.
+    votes = order.spec.aggregator.reduce == "vote"
+    unread = summary["failures"].get(AggregatorFailed.__name__, 0) if votes else 0
+    lines = []
+    if unread:
+        lines.append(
+            f"{count(unread, 'item')} failed because the vote gave no answer, which no other try "
+            "changes: a spec with `on_error: first` under `aggregator` takes the first proposal then"
+        )
+    if again := summary["failed"] - unread:
+        lines.append(f"{count(again, 'item')} failed: the same command tries again")
+    return lines
+
+
 def _remarks(evaluation: Evaluation, summary: Summary, order: Order, outputs: Path | None) -> list[str]:
     lines = []
-    ceiling = evaluation.plan.ceiling
-    if summary["left"] and ceiling is not None:
+    ceiling, stopped = evaluation.plan.ceiling, evaluation.hopeless
+    if summary["left"] and stopped is not None:
+        lines.append(
+            f"stopped with {count(summary['left'], 'item')} left, for none can be answered: "
+            f"{one_line(stopped['message'])}; when that is mended, the same command goes on"
+        )
+    elif summary["left"] and ceiling is not None:
         lines.append(
             f"the ceiling of {dollars(ceiling.dollars)} is reached: {count(summary['left'], 'item')} left, "
             f"{dollars(ceiling.spent)} spent; a greater --max-cost goes on"
         )
     if any(item.gold for item in order.items) and evaluation.plan.how is None:
         lines.append("nothing was judged: say how an answer is read, with --extract")
-    if summary["failed"]:
-        lines.append(f"{count(summary['failed'], 'item')} failed: the same command tries again")
+    if order.how is None and evaluation.plan.how not in {None, order.spec.aggregator.extract}:
+        lines.append(f"answers are read as before: {evaluation.plan.how.by}; --extract says otherwise")
+    lines += _failed(summary, order)
     lines.append(f"records: {order.out / 'records.jsonl'}")
     if outputs is not None:
         without = summary["items"] - summary["answered"]

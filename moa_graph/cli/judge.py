@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,15 +12,17 @@ import typer
 
 from moa_graph.cli.faults import RUN_FAILED
 from moa_graph.cli.options import Json, Quiet
+from moa_graph.cli.run_names import run_names
 from moa_graph.cli.text import count, dollars, one_line, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from moa_graph.evaluation.judging import Judgement
+    from moa_graph.evaluation.judgement import Judgement
+    from moa_graph.evaluation.length_controlled import LengthControlled
     from moa_graph.evaluation.pairing import Paired
     from moa_graph.evaluation.statistics import Interval
-    from moa_graph.evaluation.verdicts import Verdict
+    from moa_graph.evaluation.verdicts import Side, Verdict
     from moa_graph.spec.schema import MoASpec
 
 __all__ = ["judge"]
@@ -31,8 +34,9 @@ class _Found:
 
     judgement: Judgement
     paired: Paired
-    controlled: Interval | None
+    controlled: LengthControlled | None
     uncontrolled: str
+    names: tuple[str, str]
     file: Path
 
 
@@ -61,7 +65,8 @@ def judge(
     """Let a model judge the answers of RUN_B against those of RUN_A.
 
     Every pair is judged twice with the answers' places swapped; if the verdicts disagree, it is a tie. The
-    same command again asks only for verdicts that are lacking. Exit code 1 as long as some are.
+    same command again asks only for verdicts that were not given. Exit codes: 0 every pair has both
+    verdicts, 1 some are lacking or unparsable.
     """
     from moa_graph.cli.stopping import run_until_stopped  # noqa: PLC0415 -- the graph costs start-up time
     from moa_graph.evaluation.judging import Judge  # noqa: PLC0415 -- see above
@@ -79,34 +84,39 @@ def judge(
     def on_stop() -> None:
         typer.echo(f"\nstopped; the verdicts so far are in {out}: the same command goes on", err=True)
 
-    found = _with_lengths(run_until_stopped(work, on_stop), paired, out)
+    judgement = run_until_stopped(work, on_stop)
+    found = _Found(judgement, paired, *_at_equal_lengths(judgement, paired), run_names(run, other), out)
     if not quiet and sys.stderr.isatty():
         typer.echo(err=True)
     if as_json:
-        typer.echo(to_json(_record(found)))
+        typer.echo(to_json({"run_a": run, "run_b": other, **_record(found)}))
     else:
         typer.echo("\n".join(_lines(found)))
-    if found.judgement.failed or found.judgement.unasked:
+    if judgement.lacking:
         raise typer.Exit(RUN_FAILED)
 
 
 def _paired(run: str, other: str, dataset: Path | None) -> Paired:
     from moa_graph.evaluation.comparing import read_run  # noqa: PLC0415 -- costs start-up time
-    from moa_graph.evaluation.datasets import read_dataset  # noqa: PLC0415 -- see above
-    from moa_graph.evaluation.pairing import pair_up  # noqa: PLC0415 -- see above
+    from moa_graph.evaluation.pairing import dataset_of, pair_up  # noqa: PLC0415 -- see above
 
     runs = read_run(run), read_run(other)
-    named = dataset or runs[0].dataset or runs[1].dataset
-    if named is None:
-        raise typer.BadParameter("the runs do not say which dataset they answer", param_hint="--dataset")
-    return pair_up(*runs, read_dataset(Path(named)))
+    return pair_up(*runs, dataset_of(runs, dataset))
 
 
 def _spec(model: str) -> MoASpec:
+    """Return who judges; raise typer.BadParameter for what is neither a model nor a file."""
+    from moa_graph.errors import SpecError  # noqa: PLC0415 -- with the two below
     from moa_graph.evaluation.judging import judge_spec  # noqa: PLC0415 -- costs start-up time
     from moa_graph.spec.loading import load_spec  # noqa: PLC0415 -- see above
 
-    return load_spec(model) if model.endswith((".yaml", ".yml", ".json")) else judge_spec(model)
+    if model.endswith((".yaml", ".yml", ".json")) or Path(model).is_file():
+        return load_spec(model)
+    try:
+        return judge_spec(model)
+    except SpecError as error:
+        reason = f"{model!r} is neither provider:model nor a spec file: {error.faults[0].message}"
+        raise typer.BadParameter(reason, param_hint="--model") from error
 
 
 def _progress() -> Callable[[Verdict], None]:
@@ -122,7 +132,8 @@ def _progress() -> Callable[[Verdict], None]:
     return tell
 
 
-def _with_lengths(judgement: Judgement, paired: Paired, file: Path) -> _Found:
+def _at_equal_lengths(judgement: Judgement, paired: Paired) -> tuple[LengthControlled | None, str]:
+    """Return the length-controlled win rate, or why there is none."""
     from moa_graph.errors import MoAError  # noqa: PLC0415 -- with the two below
     from moa_graph.evaluation.length_controlled import Judged, length_controlled  # noqa: PLC0415 -- numpy
 
@@ -132,9 +143,9 @@ def _with_lengths(judgement: Judgement, paired: Paired, file: Path) -> _Found:
         baseline_length=[len(pair.baseline) for pair in paired.pairs],
     )
     try:
-        return _Found(judgement, paired, length_controlled(judged).rate, "", file)
+        return length_controlled(judged), ""
     except MoAError as error:
-        return _Found(judgement, paired, None, error.message, file)
+        return None, error.message
 
 
 def _lines(found: _Found) -> Iterator[str]:
@@ -147,33 +158,63 @@ def _lines(found: _Found) -> Iterator[str]:
     if said.win is None:
         yield "no pair has both verdicts: there is no win rate"
     else:
-        win = said.win
-        yield f"win rate of RUN_B: {_rate(win.rate, win.items)}"
+        win, names = said.win, found.names
+        yield f"win rate of {names[1]} against {names[0]}: {_rate(win.rate, win.preferred, names)}"
         yield f"won {win.wins}, lost {win.losses}, tied {win.ties}, not judged {win.unjudged}"
-        controlled = _rate(found.controlled, win.items) if found.controlled else "unknown"
-        yield f"length-controlled: {controlled}{found.uncontrolled and f' ({found.uncontrolled})'}"
+        yield f"length-controlled: {_controlled(found)}"
         share = 100 * said.inconsistent / win.items
         yield f"verdicts that changed with the order: {share:.1f} % of the pairs"
     yield f"won by the answer in the first place: {said.first}, in the second: {said.second}"
     yield f"verdicts unparsable: {said.unparsable}, failed: {said.failed}, not asked for: {said.unasked}"
+    yield from _lacking(said)
     took = f"{count(said.calls, 'call')}, cost {dollars(said.cost)}"
     yield f"{took}; the verdicts are in {one_line(str(found.file))}"
 
 
-def _rate(rate: Interval, items: int) -> str:
-    from moa_graph.evaluation.statistics import can_be_told  # noqa: PLC0415 -- costs start-up time
+def _lacking(said: Judgement) -> Iterator[str]:
+    """Say why verdicts are lacking, and what helps."""
+    if said.unread is not None:
+        yield (
+            "unparsable, and not asked for again, is a reply whose last line is no verdict, such as: "
+            f"{one_line(said.unread, 120) or 'nothing'}"
+        )
+    if said.reason is not None:
+        yield f"failed, and asked for again by the same command: {one_line(said.reason)}"
+    if said.ceiling is not None:
+        spent, most, enough = said.ceiling.spent, said.ceiling.next, said.ceiling.enough
+        yield (
+            f"the ceiling is reached: {dollars(spent)} spent, and the next verdict may cost {dollars(most)}; "
+            f"--max-cost {math.ceil(enough * 10_000) / 10_000:g} is enough for all"
+        )
 
+
+def _controlled(found: _Found) -> str:
+    from moa_graph.evaluation.length_controlled import FEWEST_TO_TELL  # noqa: PLC0415 -- numpy
+
+    if found.controlled is None:
+        return f"unknown ({found.uncontrolled})"
+    text = _rate(found.controlled.rate, found.controlled.preferred, found.names)
+    few = found.controlled.items < FEWEST_TO_TELL
+    return text + f" (under {FEWEST_TO_TELL} items its penalty pulls it towards 50 %)" * few
+
+
+def _rate(rate: Interval, preferred: Side | None, names: tuple[str, str]) -> str:
     telling = "no difference can be told"
-    if can_be_told(rate, items, against=0.5):
-        telling = f"RUN_{'B' if rate.value > 0.5 else 'A'} is preferred"
+    if preferred:
+        telling = f"{names[1] if preferred == 'answer' else names[0]} is preferred"
     return f"{rate.times(100)} %: {telling}"
 
 
 def _record(found: _Found) -> dict[str, Any]:
+    names: dict[Side | None, str | None] = {"answer": "run_b", "baseline": "run_a", None: None}
+    win, controlled = found.judgement.win, found.controlled
     return {
         **asdict(found.judgement),
+        "preferred": names[win.preferred] if win else None,
         "inconsistent_share": found.judgement.inconsistent_share,
-        "length_controlled": asdict(found.controlled) if found.controlled else None,
+        "length_controlled": asdict(controlled.rate) if controlled else None,
+        "length_controlled_preferred": names[controlled.preferred] if controlled else None,
+        "length_controlled_unknown": found.uncontrolled or None,
         "unanswered": found.paired.unanswered,
         "only_one": found.paired.only_one,
     }

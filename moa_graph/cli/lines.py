@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from moa_graph.cli.proposals import error_of, is_needless
 from moa_graph.cli.text import count, dollars, one_line, reason, seconds, tokens
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def describe(event: Event) -> str:  # noqa: PLR0911 -- one return for each kind 
             )
         case "call.failed":
             lost = event["proposal"]
+            if lost["status"] == "cut" and (is_needless(lost) or not lost["attempts"]):
+                return f"{event['id']}: {error_of(lost)}"
             verb = "cut" if lost["status"] == "cut" else "failed"
             return f"{event['id']}: {verb} after {seconds(lost['seconds'])}: {reason(lost['failure'])}"
         case _:
@@ -106,7 +109,8 @@ def _selected(event: LayerSelected) -> str:
     """Return who goes on, and who does not and why."""
     layer, lost, how = event["layer"], event["left_out"], f"(select by {event['by']})"
     if not lost:
-        return f"{layer}: all {len(event['kept'])} go on {how}"
+        why = f", as there was no selection: {said}" if (said := one_line(event["undecided"])) else ""
+        return f"{layer}: all {len(event['kept'])} go on {how}{why}"
     names = ", ".join(map(_name, event["kept"]))
     verb = "goes" if len(event["kept"]) == 1 else "go"
     why = "; ".join(f"{_name(id_)} ({one_line(said, 100)})" for id_, said in lost.items())

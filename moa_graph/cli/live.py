@@ -149,6 +149,8 @@ def _add_each(grid: Table, rows: list[Row], now: float, rest: int) -> None:
 
 
 def _remark(row: Row) -> str:
+    if row.failure is not None and row.state == "not needed":
+        return "enough proposals agree"
     if row.failure is not None and row.state != "done":
         return reason(row.failure)
     return f"left out: {row.left_out}" if row.left_out else row.model

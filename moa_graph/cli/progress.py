@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from moa_graph.state import is_proposal
+from moa_graph.state import is_needless, is_proposal
 from moa_graph.usage import Usage, add_usage, total_cost
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Progress:
     @staticmethod
     def _end(row: Row, proposal: Proposal) -> None:
         states: dict[str, RowState] = {"ok": "done", "cut": "cut", "dropped": "dropped"}
-        row.state = states.get(proposal["status"], "failed")
+        row.state = "not needed" if is_needless(proposal) else states.get(proposal["status"], "failed")
         row.model = row.model or proposal["requested_model"]
         row.attempts = proposal["attempts"]
         row.seconds = proposal["seconds"]

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from moa_graph.runs.run import Run
     from moa_graph.state import Proposal
 
-__all__ = ["decided", "error_of", "left", "shown"]
+__all__ = ["NEEDLESS", "decided", "error_of", "is_needless", "left", "shown"]
+
+NEEDLESS = "not needed: enough proposals agree"
 
 
 def left(run: Run) -> str:
@@ -31,8 +33,19 @@ def error_of(proposal: Proposal) -> str:
             return ""
         case "dropped":
             return "dropped by hand"
+        case "cut" if is_needless(proposal):
+            return NEEDLESS
+        case "cut" if proposal["failure"] and not proposal["attempts"]:
+            return one_line(proposal["failure"]["message"])
         case status:
             return f"{status}: {reason(proposal['failure'])}"
+
+
+def is_needless(proposal: Proposal) -> bool:
+    """Tell whether a proposer was not asked, or cut, because enough others agreed: nothing failed."""
+    from moa_graph import state  # noqa: PLC0415 -- a mistake in usage need not wait for LangGraph
+
+    return state.is_needless(proposal)
 
 
 def decided(decision: Mapping[str, Any] | None) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from moa_graph.cli.options import Json
 from moa_graph.cli.tables import columns
-from moa_graph.cli.text import one_line, to_json
+from moa_graph.cli.text import count, one_line, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +48,8 @@ def report(
 
     `by-layer` follows each run layer after layer, `by-proposers` compares runs of different width,
     `single-multiple` those of one proposer model with those of several, `cost-quality` sets accuracy against
-    USD a question. The figures themselves go to stdout; -o draws them.
+    USD a question. All runs must be over the same questions. The figures themselves go to stdout; -o draws
+    them.
     """
     if output is not None and output.suffix.lower() not in _SUFFIXES:
         raise typer.BadParameter(f"{output}: the suffix must be .png or .svg", param_hint="-o")
@@ -60,9 +61,10 @@ def report(
     if output is not None:
         _draw(shape, curves, output)
     if as_json:
-        typer.echo(to_json({"figure": figure, "curves": [_record(curve) for curve in curves]}))
+        shown = [_record(curve) for curve in curves]
+        typer.echo(to_json({"figure": figure, "questions": len(read[0].items), "curves": shown}))
     else:
-        typer.echo("\n".join(_lines(shape, curves)))
+        typer.echo("\n".join(_lines(shape, curves, len(read[0].items))))
 
 
 def _tell_left_out(names: Sequence[str], curves: Sequence[Curve], figure: _Figure) -> None:
@@ -85,8 +87,8 @@ def _draw(shape: Shape, curves: Sequence[Curve], file: Path) -> None:
     typer.echo(f"wrote {file}", err=True)
 
 
-def _lines(shape: Shape, curves: Sequence[Curve]) -> Iterator[str]:
-    yield f"{shape.title}, in %, with 95 % intervals over questions"
+def _lines(shape: Shape, curves: Sequence[Curve], questions: int) -> Iterator[str]:
+    yield f"{shape.title}, in %, with 95 % intervals over {count(questions, 'question')}"
     yield ""
     rows = [
         (one_line(name), _place(point.at), str(point.value.times(100)), one_line(point.label))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
 import stat
 from dataclasses import asdict
 from enum import StrEnum
@@ -98,10 +101,13 @@ def select(
         raise typer.BadParameter(f"{plot}: the suffix must be .png or .svg", param_hint="--plot")
     if slot and into is None:
         raise typer.BadParameter("it says a slot of a spec: name that with --into", param_hint="--slot")
+    if not math.isfinite(trade_off):
+        raise typer.BadParameter(f"{trade_off} is no finite number", param_hint="--lambda")
     slots = dict(_pair(each) for each in slot or [])
     selection = _selection(answers, task, among, k, trade_off, split)
     if policy == _Policy.VOTE and not selection.known.votes:
         raise typer.BadParameter("a vote needs `answers`, which are not recorded here", param_hint="--policy")
+    _warn(selection)
     team = selection.teams[policy.value]
     found = {"task": task, "split": split, **_record(selection, policy, team)}
     if plot is not None:
@@ -115,6 +121,14 @@ def select(
     typer.echo("\n".join(_lines(selection, policy, team)))
     if change is None:
         typer.echo("\n" + _layer(layer or "draft", team), nl=False)
+
+
+def _warn(selection: Selection) -> None:
+    from moa_graph.evaluation.selection import FEW  # noqa: PLC0415 -- pydantic costs start-up time
+
+    if (tested := len(selection.held_out.results.ids)) < FEW:
+        few = count(tested, "question")
+        typer.echo(f"warning: tested on {few} only: its intervals say next to nothing", err=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -144,6 +158,8 @@ def _write_into(file: Path, layer: str | None, team: Sequence[str], slots: Mappi
     chosen = slots_of(load_spec(file), team, slots)
     try:
         text = file.read_bytes().decode()
+        if not os.access(file, os.W_OK):  # a folder that may be written to would let it be replaced
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
         change = with_proposers(text, layer, chosen, file=str(file))
         if change.text != text:
             mode = stat.S_IMODE(file.stat().st_mode)
@@ -184,6 +200,9 @@ def _lines(selection: Selection, policy: str, team: Sequence[str]) -> Iterator[s
     if selection.left_out:
         left_out = count(selection.left_out, "question")
         yield f"{left_out} left out: not every model has a score for them"
+    if known.unscored:
+        names = ", ".join(map(one_line, known.unscored))
+        yield f"{count(len(known.unscored), 'model')} left out, of which no scores are recorded: {names}"
     if selection.likeness == "scores":
         yield "neither answers nor texts are recorded: agreement is that of scores"
     yield ""
@@ -215,6 +234,7 @@ def _record(selection: Selection, policy: str, team: Sequence[str]) -> dict[str,
         "chosen_on": len(selection.known.results.ids),
         "tested_on": len(selection.held_out.results.ids),
         "left_out": selection.left_out,
+        "unscored": list(selection.known.results.unscored),
         "rows": [asdict(row) for row in selection.rows],
         "policy": policy,
         "models": list(team),

@@ -60,7 +60,8 @@ def show(
 def _lines(run: Run, checkpoint: str | None) -> Iterator[str]:
     # How the turn ended says nothing of a checkpoint in its midst.
     state = f"before {run.next_layer}" if checkpoint and run.next_layer else run.status
-    yield f"{thread_name(run.thread)}: {state}"
+    why = f" ({one_line(run.reason, 300)})" if state == "failed" and run.reason else ""
+    yield f"{thread_name(run.thread)}: {state}{why}"
     yield f"question: {one_line(run.question)}"
     yield ""
     for passage in run.passages:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from moa_graph.cli.options import DEFAULT_DB, Db, Json, KeyEnv, ThreadId
 from moa_graph.cli.place import place_of
-from moa_graph.cli.proposals import left
+from moa_graph.cli.proposals import is_needless, left
 from moa_graph.cli.store import with_runs
 from moa_graph.cli.tables import columns
 from moa_graph.cli.text import count, dollars, one_line, reason, seconds, to_json, tokens
 from moa_graph.runs.commands import thread_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from moa_graph.cli.place import Place
     from moa_graph.runs.run import Run
     from moa_graph.runs.threads import Runs
+    from moa_graph.state import Proposal
 
 __all__ = ["status"]
 
 _Widths = dict[str, int]
-_STATUSES = ("ok", "failed", "cut", "dropped")
+_NEEDLESS = "not needed"
+_STATUSES = ("ok", "failed", "cut", "dropped", _NEEDLESS)
 
 
 def status(
@@ -61,15 +63,19 @@ def _standing(run: Run, widths: _Widths) -> Iterator[str]:
     yield f"question: {one_line(run.question)}"
     yield from columns([*_layers(run, widths), ("  aggregator", _aggregator(run))])
     records = [*run.proposals, *run.aggregators]
-    failed = [record for record in records if record["status"] in ("failed", "cut")]
+    failed = [record for record in records if _state(record) in ("failed", "cut")]
     if failed:
         yield "failed:"
         yield from (f"  {one_line(record['id'])}: {reason(record['failure'])}" for record in failed)
 
 
+def _state(record: Mapping[str, Any]) -> str:
+    return _NEEDLESS if is_needless(cast("Proposal", record)) else str(record["status"])
+
+
 def _layers(run: Run, widths: _Widths) -> Iterator[tuple[str, str]]:
     for name, width in widths.items():
-        counts = Counter(str(record["status"]) for record in run.proposals if record["layer"] == name)
+        counts = Counter(_state(record) for record in run.proposals if record["layer"] == name)
         done = ", ".join(f"{counts[each]} {each}" for each in _STATUSES if counts[each]) or "0"
         state = f"{done} of {width}"
         yield f"  {name}", f"{state}, next" if name == run.next_layer else state

@@ -7,11 +7,13 @@ answer owes to a proposal is asked by dropping that and running again: see `eval
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from moa_graph.evaluation.longest import TokenRows
 from moa_graph.extras import needing
 
 __all__ = ["LABELS", "Attribution", "Label", "Likeness", "SentenceOrigin", "attribute", "similarity_of"]
@@ -25,10 +27,14 @@ _CLOSE = 0.7
 """From this similarity on two sentences are worded alike."""
 # Scripts that are written without spaces: each sign is a token.
 _SIGN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
-_TOKEN = re.compile(rf"[{_SIGN}]|[^\W{_SIGN}]+(?:['’][^\W{_SIGN}]+)*")
+# A combining mark belongs to the sign before it; `_masked` puts this sign, which no text should have, for it.
+_MARK = "\ue000"
+_JOINERS = "\u200c\u200d"
+_WORD = rf"(?:[^\W{_SIGN}]{_MARK}*)+"
+_TOKEN = re.compile(rf"[{_SIGN}]{_MARK}*|{_WORD}(?:['’]{_WORD})*")
 _ENDS = re.compile(
     # No sentence ends with a title, a Latin abbreviation or an initial; none begins with a small letter.
-    r"(?<=[.!?…])(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|vs|cf|al)\.)(?<!\bMrs\.)(?<!\b(?:e\.g|i\.e)\.)"
+    r"(?<=[.!?…\u061f\u06d4\u0964])(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|vs|cf|al)\.)(?<!\bMrs\.)(?<!\b(?:e\.g|i\.e)\.)"
     r"[\"'”’)\]*_]*\s+(?=[^\s a-z])|(?<=[\u3002\uff01\uff1f])"
 )
 
@@ -86,7 +92,7 @@ def attribute(answer: str, proposals: Mapping[str, str], *, question: str = "") 
     """
     known = {id_: _Wording(text) for id_, text in proposals.items()}
     asked = _Wording(question)
-    return Attribution([_origin(sentence, known, asked) for sentence in _sentences(answer)])
+    return Attribution([_origin(sentence, known, asked) for sentence in _sentences(_composed(answer))])
 
 
 def similarity_of(one: str, other: str) -> float:
@@ -94,28 +100,40 @@ def similarity_of(one: str, other: str) -> float:
     with needing("eval"):
         from rapidfuzz.distance import Indel  # noqa: PLC0415 -- of the extra `eval`
 
-    return round(Indel.normalized_similarity(_tokens(one), _tokens(other)), 4)
+    return round(Indel.normalized_similarity(_words(_composed(one)), _words(_composed(other))), 4)
 
 
 class _Wording:
-    """Hold the tokens of a text as they are compared: joined by spaces, and sentence by sentence."""
+    """Hold the tokens of a text as they are compared: row by row, and sentence by sentence."""
 
     def __init__(self, text: str) -> None:
-        self.whole = _joined(_tokens(text))
-        self.sentences = [" ".join(_tokens(sentence)) for sentence in _sentences(text)]
+        text = _composed(text)
+        self.rows = TokenRows(_words(text))
+        self.sentences = [" ".join(_words(sentence)) for sentence in _sentences(text)]
+
+    def nearest(self, tokens: Sequence[str], *, least: float) -> float:
+        """Return the similarity of the most similar sentence, 0 to 1; 0 if it is below `least`."""
+        with needing("eval"):
+            from rapidfuzz import fuzz, process  # noqa: PLC0415 -- of the extra `eval`
+
+        cutoff = 100 * least
+        found = process.extractOne(
+            " ".join(tokens), self.sentences, scorer=fuzz.ratio, processor=None, score_cutoff=cutoff
+        )
+        return 0.0 if found is None else found[1] / 100
 
 
 def _origin(sentence: str, known: Mapping[str, _Wording], asked: _Wording) -> SentenceOrigin:
-    places = [match.span() for match in _TOKEN.finditer(sentence)]
-    tokens = _tokens(sentence)
-    least = max(_RUN, _longest(tokens, asked.whole)[1] + 1)
-    close = max(_CLOSE, _nearest(tokens, asked.sentences) + 1e-9)
-    runs = {id_: _longest(tokens, wording.whole) for id_, wording in known.items()}
+    places = _places(sentence)
+    tokens = _words(sentence)
+    least = max(_RUN, asked.rows.longest(tokens)[1] + 1)
+    close = max(_CLOSE, asked.nearest(tokens, least=_CLOSE) + 1e-9)
+    runs = {id_: wording.rows.longest(tokens) for id_, wording in known.items()}
     longest = max((length for _, length in runs.values()), default=0)
     near = []
     for id_, (start, length) in runs.items():
-        similarity = _nearest(tokens, known[id_].sentences)
         verbatim = length >= least and 2 * length >= longest
+        similarity = known[id_].nearest(tokens, least=0.0 if verbatim else _CLOSE)
         if verbatim or similarity >= close:
             run = sentence[places[start][0] : places[start + length - 1][1]] if verbatim else ""
             near.append((length if verbatim else 0, Likeness(id_, round(similarity, 4), run)))
@@ -130,35 +148,30 @@ def _label(near: Sequence[Likeness]) -> Label:
     return "none" if not near else "verbatim" if near[0].run else "close"
 
 
-def _longest(tokens: Sequence[str], whole: str) -> tuple[int, int]:
-    """Return where the longest row of tokens that a text has begins, and how many they are."""
-    begin = longest = 0
-    for end in range(1, len(tokens) + 1):
-        # One that ends a token later is at most a token longer.
-        start = end - longest - 1
-        if _joined(tokens[start:end]) in whole:
-            begin, longest = start, longest + 1
-    return begin, longest
-
-
-def _nearest(tokens: Sequence[str], sentences: Sequence[str]) -> float:
-    """Return the similarity of a text's most similar sentence, 0 to 1."""
-    with needing("eval"):
-        from rapidfuzz import fuzz  # noqa: PLC0415 -- of the extra `eval`
-
-    text = " ".join(tokens)
-    return max((fuzz.ratio(text, sentence) / 100 for sentence in sentences if sentence and text), default=0.0)
-
-
 def _sentences(text: str) -> list[str]:
     """Return everything that has a token: sentences, headings, rows of a table, lines of code."""
     parts = (part.strip() for line in text.splitlines() for part in _ENDS.split(line))
-    return [part for part in parts if _TOKEN.search(part)]
+    return [part for part in parts if _places(part)]
 
 
-def _tokens(text: str) -> list[str]:
-    return [token.casefold().replace("’", "'") for token in _TOKEN.findall(text)]
+def _composed(text: str) -> str:
+    """Return a text in the form in which letters with accents are one sign, however they were typed."""
+    return unicodedata.normalize("NFC", text)
 
 
-def _joined(tokens: Sequence[str]) -> str:
-    return f" {' '.join(tokens)} "
+def _places(text: str) -> list[tuple[int, int]]:
+    """Return where the tokens of a text stand."""
+    return [match.span() for match in _TOKEN.finditer(_masked(text))]
+
+
+def _masked(text: str) -> str:
+    """Return a text with `_MARK` for combining marks and joiners, which are no letters to `re`."""
+    if text.isascii():
+        return text
+    return "".join(
+        _MARK if sign in _JOINERS or unicodedata.category(sign).startswith("M") else sign for sign in text
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [text[begin:end].casefold().replace("’", "'") for begin, end in _places(text)]

@@ -92,9 +92,18 @@ def _text(path: Path) -> str:
 
 def _loads(text: str, place: object) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise MoAError(f"{place}: not valid JSON: {error}", hint=FORMAT) from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
 
 
 def _of_document(data: Any, path: Path, task: str | None) -> Columns:
@@ -140,13 +149,14 @@ def _of_lines(lines: Sequence[_Line]) -> Columns:
     by_id = _ambiguous(lines)
     lines = [_of_proposals(line, by_id=by_id) if line.proposals is not None else line for line in lines]
     task = Columns(ids=[line.id for line in lines])
-    scored: dict[str, None] = {}
+    models: dict[str, None] = {}
     for name in ("correct", "preference", "answers", "texts"):
         rows = [value if isinstance(value := getattr(line, name), dict) else {} for line in lines]
-        if name in ("correct", "preference"):
-            scored |= dict.fromkeys(model for row in rows for model in row)
+        here = dict.fromkeys(model for row in rows for model in row)
+        models |= here
         if any(rows):
-            setattr(task, name, {model: [row.get(model) for row in rows] for model in scored})
+            known = here if name in ("correct", "preference") else models
+            setattr(task, name, {model: [row.get(model) for row in rows] for model in known})
     return task
 
 

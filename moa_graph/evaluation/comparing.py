@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,32 +11,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moa_graph.errors import MoAError
+from moa_graph.evaluation.datasets import Fields
 from moa_graph.evaluation.statistics import (
     Interval,
     can_be_told,
     difference_interval,
     mean_interval,
+    share_interval,
     sign_test,
 )
 
 __all__ = ["MEASURES", "Change", "Difference", "EvaluatedRun", "RunComparison", "compare_runs", "read_run"]
 
 Record = Mapping[str, Any]
-Telling = Literal["higher", "lower", "no difference can be told"]
+Telling = Literal["higher", "lower", "no difference can be told", "depends on the load"]
 
 MEASURES = ("correct", "cost", "calls", "seconds")
 """What is compared: the share of right answers, USD, requests and seconds per item."""
+_OF_LOAD = frozenset({"seconds"})
+"""What depends on how much was under way at once, on both sides: no run is called higher for it."""
 _RECORDS = "records.jsonl"
 _PIN = "evaluation.json"
 
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """Hold the records of a run by their ids as text; the dataset's file and digest, where they are known."""
+    """Hold the records of a run by their ids as text, and of its dataset what is known.
+
+    `dataset` is the file's name as it was given, `digest` that of its questions, `fields` names its fields;
+    `places` are where the file may be now.
+    """
 
     records: dict[str, dict[str, Any]]
     dataset: str | None = None
     digest: str | None = None
+    fields: Fields | None = None
+    places: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,8 @@ class Difference:
     """Hold one measure per item in both runs: its means, and the second minus the first with its interval.
 
     `items` have the measure in both runs. `telling` says whether the second run is higher or lower: only
-    where the interval leaves out 0 and, for `correct`, McNemar's exact test agrees.
+    where the interval leaves out 0 and an exact sign test over the items that changed agrees (for `correct`
+    that is McNemar's). For `seconds` it says neither: they depend on the load.
     """
 
     measure: str
@@ -106,8 +118,20 @@ def read_run(path: str | os.PathLike[str]) -> EvaluatedRun:
     if not records:
         raise MoAError(f"{file}: holds no records")
     pin = _parsed_object(_text(folder / _PIN)) if (folder / _PIN).is_file() else None
-    dataset = (pin or {}).get("dataset") or {}
-    return EvaluatedRun(records, dataset.get("file"), dataset.get("digest"))
+    return _of_dataset(records, (pin or {}).get("dataset"), folder)
+
+
+def _of_dataset(records: dict[str, dict[str, Any]], pinned: Any, folder: Path) -> EvaluatedRun:
+    """Return a run with what its folder says of the dataset; an earlier release said less."""
+    dataset = pinned if isinstance(pinned, dict) else {}
+    names = dataset.get("fields")
+    names = names if isinstance(names, dict) else {}
+    file = dataset.get("file")
+    # Where the run and the dataset were moved together, the way from one to the other is still the same.
+    beside = dataset.get("path")
+    places = ([Path(file)] if file else []) + ([folder / beside] if beside else [])
+    fields = Fields(**{name: names.get(name) for name in ("question", "gold", "id")})
+    return EvaluatedRun(records, file, dataset.get("digest"), fields, tuple(places))
 
 
 def compare_runs(
@@ -172,7 +196,7 @@ def _difference(
     measure: str, pairs: Sequence[tuple[Record, Record]], seed: int, resamples: int
 ) -> Difference | None:
     known = [
-        (float(before[measure]), float(after[measure]))
+        _without_noise(float(before[measure]), float(after[measure]))
         for before, after in pairs
         if _known(before, measure) and _known(after, measure)
     ]
@@ -180,21 +204,35 @@ def _difference(
         return None
     before, after = [pair[0] for pair in known], [pair[1] for pair in known]
     difference = difference_interval(before, after, seed=seed, resamples=resamples)
-    split = sum(b < a for b, a in known), sum(b > a for b, a in known)
-    told = can_be_told(difference, len(known))
-    if measure == "correct":
-        told = told and sign_test(*split) <= 1 - difference.level
+    more, less = sum(b < a for b, a in known), sum(b > a for b, a in known)
     telling: Telling = "no difference can be told"
-    if told:
-        telling = "higher" if difference.value > 0 else "lower"
+    if measure in _OF_LOAD:
+        telling = "depends on the load"
+    elif (
+        can_be_told(difference, len(known))
+        and sign_test(more, less) <= 1 - difference.level
+        and (difference.value > 0) == (more > less)
+    ):
+        telling = "higher" if more > less else "lower"
     return Difference(
         measure=measure,
-        old=mean_interval(before, seed=seed, resamples=resamples),
-        new=mean_interval(after, seed=seed, resamples=resamples),
+        old=_interval(before, seed, resamples, shares=measure == "correct"),
+        new=_interval(after, seed, resamples, shares=measure == "correct"),
         difference=difference,
         items=len(known),
         telling=telling,
     )
+
+
+def _interval(values: Sequence[float], seed: int, resamples: int, *, shares: bool) -> Interval:
+    if shares:
+        return share_interval(round(sum(values)), len(values))
+    return mean_interval(values, seed=seed, resamples=resamples)
+
+
+def _without_noise(before: float, after: float) -> tuple[float, float]:
+    """Return two figures that differ by rounding alone, such as 0.1 + 0.2 and 0.3, as the same."""
+    return (before, before) if math.isclose(before, after, abs_tol=1e-12) else (before, after)
 
 
 def _known(record: Record, measure: str) -> bool:
@@ -233,6 +271,6 @@ def _parsed(line: str) -> dict[str, Any] | None:
 def _parsed_object(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from moa_graph.errors import MoAError
+from moa_graph.errors import MoAError, SpecError
 from moa_graph.evaluation.columns import Proposed, checked
 from moa_graph.evaluation.comparing import read_run
 from moa_graph.evaluation.figures import Curve, Point
-from moa_graph.evaluation.statistics import mean_interval
+from moa_graph.evaluation.statistics import Interval, mean_interval, share_interval
+from moa_graph.spec.loading import load_spec
+from moa_graph.spec.schema import MoASpec
 
 __all__ = ["FIGURES", "FigureName", "JudgedRun", "Shape", "curves_of", "read_judged"]
 
@@ -37,12 +42,13 @@ class _Item(BaseModel):
 class JudgedRun:
     """Hold a run of `moa eval` by the name of its folder: the questions whose answers are judged.
 
-    `dataset` is the digest of what was asked, where that is known.
+    `dataset` is the digest of what was asked, `spec` what was run, where that is known.
     """
 
     name: str
     items: list[_Item]
     dataset: str | None = None
+    spec: MoASpec | None = None
 
     @property
     def layers(self) -> list[str]:
@@ -54,6 +60,25 @@ class JudgedRun:
         """Return the first layer's proposals, of the question that has most of them."""
         first = self.layers[:1]
         return max(([each for each in item.proposals if each.layer in first] for item in self.items), key=len)
+
+    @property
+    def models(self) -> set[str]:
+        """Return what the first layer's proposers ask, each of it once; their temperatures do not matter."""
+        if self.spec is None or not self.spec.layers:
+            return {each.model for each in self.first}
+        slots = self.spec.models
+        return {
+            # One model with other parameters is another one: `embedded:extractive` ranks in several ways.
+            f"{slot.model} {slot.base_url or ''} {json.dumps(slot.params, sort_keys=True)}"
+            if (slot := slots.get(each.model or ""))
+            else f"proposer {each.stem}"
+            for each in self.spec.layers[0].proposers
+        }
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Return the ids of its questions."""
+        return frozenset(str(item.id) for item in self.items)
 
     @property
     def accuracy(self) -> list[float]:
@@ -72,7 +97,15 @@ def read_judged(path: Path) -> JudgedRun:
     if not items:
         raise MoAError(f"{path}: no answer in it is judged", hint="Evaluate with gold answers.")
     name = path.resolve().name if path.is_dir() else path.name.partition(".")[0]
-    return JudgedRun(name, items, run.digest)
+    return JudgedRun(name, items, run.digest, _spec_of(path))
+
+
+def _spec_of(path: Path) -> MoASpec | None:
+    """Return the spec that `moa eval` keeps in its folder; None without one that can be read."""
+    file = path / ".spec.yaml"
+    with suppress(SpecError):
+        return load_spec(file) if file.is_file() else None
+    return None
 
 
 @dataclass(frozen=True)
@@ -88,14 +121,36 @@ def curves_of(figure: FigureName, runs: Sequence[JudgedRun]) -> tuple[Shape, lis
     """Return the shape of a figure and its curves: accuracies of 0 to 1 with 95 % intervals.
 
     `by-layer`: each run's proposals, layer after layer, then its answer. `by-proposers`: the answers of runs
-    of different width. `single-multiple`: the same, runs of one model in the first layer apart from others.
+    of different width. `single-multiple`: the same, runs that ask one model several times in the first layer
+    apart from those of different models, and from those of one proposer or none.
     `cost-quality`: accuracy over USD a question; runs whose cost is not wholly known are left out.
+    Intervals are Wilson's for shares of questions, by bootstrap for means of several proposals and of costs.
     Raises MoAError for runs over different questions.
     """
-    if len({run.dataset for run in runs if run.dataset is not None}) > 1:
-        raise MoAError("the runs are over different questions", hint="Evaluate all of them on one dataset.")
+    _check_same_questions(runs)
     shape, compute = _COMPUTED[figure]
     return shape, [(name, points) for name, points in compute(runs) if points]
+
+
+def _check_same_questions(runs: Sequence[JudgedRun]) -> None:
+    if len({run.dataset for run in runs if run.dataset is not None}) > 1:
+        raise MoAError("the runs are over different questions", hint="Evaluate all of them on one dataset.")
+    for one, other in pairwise(runs):
+        if one.ids != other.ids:
+            both = len(one.ids & other.ids)
+            raise MoAError(
+                f"the runs are over different questions: {one.name} over {len(one.ids)}, {other.name} over "
+                f"{len(other.ids)}, of which {both} are in both",
+                hint="Evaluate all of them on the same items.",
+            )
+
+
+def _accuracy(values: Sequence[float]) -> Interval:
+    """Return a mean of what is right of each question: a share of questions, unless it is of proposals."""
+    right = values.count(1.0)
+    if right + values.count(0.0) == len(values):
+        return share_interval(right, len(values))
+    return mean_interval(values)
 
 
 def _by_layer(runs: Sequence[JudgedRun]) -> list[Curve]:
@@ -114,11 +169,12 @@ def _layers(run: JudgedRun) -> list[Point]:
                 ]
             )
         ]
-        if judged:
-            # A run may stop early: then this layer is of the questions that went on, and says of how many.
-            label = f"n={len(judged)}" if len(judged) < len(run.items) else ""
-            points.append(Point(mean_interval([fmean(known) for known in judged]), depth, label))
-    return [*points, Point(mean_interval(run.accuracy), len(run.layers) + 1, "answer")]
+        # A run may stop early: then this layer is of the questions that went on, and says of how many. What a
+        # single one of them gave is no accuracy.
+        label = f"n={len(judged)}" if len(judged) < len(run.items) else ""
+        if judged and label != "n=1":
+            points.append(Point(_accuracy([fmean(known) for known in judged]), depth, label))
+    return [*points, Point(_accuracy(run.accuracy), len(run.layers) + 1, "answer")]
 
 
 def _by_proposers(runs: Sequence[JudgedRun]) -> list[Curve]:
@@ -126,16 +182,18 @@ def _by_proposers(runs: Sequence[JudgedRun]) -> list[Curve]:
 
 
 def _single_multiple(runs: Sequence[JudgedRun]) -> list[Curve]:
-    single = [run for run in runs if len({each.model for each in run.first}) <= 1]
+    alone = [run for run in runs if len(run.first) <= 1]
+    single = [run for run in runs if run not in alone and len(run.models) == 1]
     return [
         ("one model, sampled", _by_width(single)),
-        ("different models", _by_width([run for run in runs if run not in single])),
+        ("different models", _by_width([run for run in runs if run not in [*alone, *single]])),
+        ("at most one proposer", _by_width(alone)),
     ]
 
 
 def _by_width(runs: Sequence[JudgedRun]) -> list[Point]:
     widths = sorted(((len(run.first), run) for run in runs), key=lambda each: each[0])
-    return [Point(mean_interval(run.accuracy), width, run.name) for width, run in widths]
+    return [Point(_accuracy(run.accuracy), width, run.name) for width, run in widths]
 
 
 def _cost_quality(runs: Sequence[JudgedRun]) -> list[Curve]:
@@ -143,13 +201,16 @@ def _cost_quality(runs: Sequence[JudgedRun]) -> list[Curve]:
     for run in runs:
         costs = [float(item.cost) for item in run.items if item.cost is not None]
         if len(costs) == len(run.items):
-            points.append(Point(mean_interval(run.accuracy), mean_interval(costs), run.name))
+            points.append(Point(_accuracy(run.accuracy), mean_interval(costs), run.name))
     return [("answer", points)]
 
 
 _COMPUTED: dict[FigureName, tuple[Shape, Callable[[Sequence[JudgedRun]], list[Curve]]]] = {
     "by-layer": (Shape("accuracy by layer", "layer; the last point is the answer"), _by_layer),
     "by-proposers": (Shape("accuracy by number of proposers", "proposers"), _by_proposers),
-    "single-multiple": (Shape("one proposer model against several", "proposers"), _single_multiple),
+    "single-multiple": (
+        Shape("one proposer model against several", "proposers", joined=False),
+        _single_multiple,
+    ),
     "cost-quality": (Shape("cost against quality", "USD a question", joined=False), _cost_quality),
 }

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moa_graph.errors import MoAError
-from moa_graph.evaluation.rows import Row, read_rows, refuse
+from moa_graph.evaluation.rows import Found, Row, read_rows, refuse
 
 __all__ = ["Dataset", "Fields", "Item", "Message", "choose", "question_digest", "read_dataset"]
 
@@ -26,7 +25,7 @@ _ROLES = frozenset({"system", "user", "assistant"})
 
 @dataclass(frozen=True)
 class Fields:
-    """Name the fields of a row; None stands for the first usual name that the first row has."""
+    """Name the fields of a row; None stands for the first usual name that the first row has, or any row."""
 
     question: str | None = None
     gold: str | None = None
@@ -39,7 +38,7 @@ class Item:
 
     `turns` are the messages that each turn of the conversation asks, `gold` the answers of which one is to be
     given (none where it is unknown), `row` the fields as the file has them; `asked` is the field that the
-    question stands in.
+    question stands in, `place` where the row stands, such as `questions.jsonl:7`.
     """
 
     id: str | int
@@ -47,15 +46,20 @@ class Item:
     gold: tuple[str, ...] = ()
     row: Mapping[str, Any] = field(default_factory=dict)
     asked: str = "question"
+    place: str = ""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Hold the items of a file; `digest` is the SHA-256 of their ids and of what they ask."""
+    """Hold the items of a file; `digest` is the SHA-256 of their ids and of what they ask, in any order.
+
+    `fields` are those that were named.
+    """
 
     file: str
     items: tuple[Item, ...]
     digest: str
+    fields: Fields = field(default_factory=Fields)
 
     @property
     def name(self) -> str:
@@ -69,23 +73,12 @@ def read_dataset(path: Path, fields: Fields | None = None) -> Dataset:
     A question is a text, a list of chat messages that ends with the user's, or a list of texts: the turns of
     one conversation. A field `context` (a text, or a list of texts) goes before the first turn's question.
     """
-    rows = read_rows(path)
-    chosen = _resolve(fields or Fields(), rows[0])
-    items, faults = [], []
-    places: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        try:
-            item = _item(row, chosen, number)
-        except ValueError as error:
-            faults.append(f"{row[0]}: {error}")
-            continue
-        earlier = places.setdefault(str(item.id), row[0])
-        if earlier != row[0]:
-            faults.append(f"{row[0]}: the id {item.id!r} is that of {earlier}, too")
-        items.append(item)
-    refuse(faults)
-    asked = json.dumps([[item.id, item.turns] for item in items], sort_keys=True)
-    return Dataset(str(path), tuple(items), hashlib.sha256(asked.encode()).hexdigest())
+    found = read_rows(path)
+    given = fields or Fields()
+    items = _items(found, _resolve(given, found))
+    asked = [[item.id, item.turns] for item in sorted(items, key=lambda item: str(item.id))]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return Dataset(str(path), tuple(items), digest, given)
 
 
 def question_digest(item: Item) -> str:
@@ -104,26 +97,53 @@ def choose(
         return list(items[:limit])
 
     def place(item: Item) -> str:
-        return hashlib.sha256(f"{seed}/{item.id}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}/{item.id}".encode("utf-8", "surrogatepass")).hexdigest()
 
     drawn = {item.id for item in sorted(items, key=place)[:sample]}
     return [item for item in items if item.id in drawn][:limit]
 
 
-def _resolve(fields: Fields, first: Row) -> Fields:
-    """Return the names of all fields; raise MoAError where the first row has none of the usual ones."""
-    place, row = first
+def _resolve(fields: Fields, found: Sequence[Found]) -> Fields:
+    """Return the names of all fields; raise MoAError, with all faults, where no row has a usual question."""
+    rows = [row for row in found if not isinstance(row, str)]
+    faults = [fault for fault in found if isinstance(fault, str)]
+    if not rows:
+        refuse(faults)
+    place, first = rows[0]
+    # A field that the first row lacks and another one has is not passed over: its absence is a fault then.
+    names = [*first, *{name: None for _, row in rows for name in row}]
 
-    def found(given: str | None, usual: Sequence[str]) -> str | None:
-        return given or next((name for name in usual if name in row), None)
+    def known(given: str | None, usual: Sequence[str]) -> str | None:
+        return given or next((name for fields in (first, names) for name in usual if name in fields), None)
 
-    question = found(fields.question, _QUESTIONS)
+    question = known(fields.question, _QUESTIONS)
     if question is None:
-        raise MoAError(
-            f"{place}: none of its fields is known to be the question",
-            hint=f"Say which one is: --question FIELD. It has: {', '.join(map(str, row))}.",
+        refuse(
+            [*faults, f"{place}: none of its fields is known to be the question"],
+            hint=f"Say which one is: --question FIELD. It has: {', '.join(map(str, first))}.",
         )
-    return Fields(question, found(fields.gold, _GOLD), found(fields.id, _IDS))
+    return Fields(question, known(fields.gold, _GOLD), known(fields.id, _IDS))
+
+
+def _items(found: Sequence[Found], fields: Fields) -> list[Item]:
+    """Return the items of rows; raise MoAError with every fault, also those that were found in reading."""
+    items, faults = [], []
+    places: dict[str, str] = {}
+    for number, row in enumerate(found, 1):
+        if isinstance(row, str):
+            faults.append(row)
+            continue
+        try:
+            item = _item(row, fields, number)
+        except ValueError as error:
+            faults.append(f"{row[0]}: {error}")
+            continue
+        earlier = places.setdefault(str(item.id), row[0])
+        if earlier != row[0]:
+            faults.append(f"{row[0]}: the id {item.id!r} is that of {earlier}, too")
+        items.append(item)
+    refuse(faults)
+    return items
 
 
 def _item(row: Row, fields: Fields, number: int) -> Item:
@@ -133,7 +153,7 @@ def _item(row: Row, fields: Fields, number: int) -> Item:
         turns = [_with_context(turns[0], context), *turns[1:]]
     gold = _gold(_value(values, fields.gold)) if fields.gold else ()
     id_ = _id(_value(values, fields.id)) if fields.id else number
-    return Item(id_, tuple(map(tuple, turns)), gold, values, fields.question or "")
+    return Item(id_, tuple(map(tuple, turns)), gold, values, fields.question or "", row[0])
 
 
 def _value(values: Mapping[str, Any], name: str) -> Any:
@@ -163,9 +183,19 @@ def _conversation(messages: list[Any]) -> list[Message]:
             content.strip() if isinstance(content, str) else content
         ):
             raise ValueError(f"message {number} has no content")
+        if not _is_plain(content):
+            raise ValueError(f"message {number} has content that is not JSON")
     if messages[-1]["role"] != "user":
         raise ValueError("the last message is not the user's")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:  # Parquet has dates, bytes and more
+        return False
+    return True
 
 
 def _context(value: Any) -> str | None:

@@ -88,7 +88,8 @@ async def plan_without(runs: Runs, thread: str, proposal: str, *, control: bool 
     """Fork a thread before the first step that saw a proposal, and drop that in the fork; call nothing.
 
     With `control` there is a second fork that keeps the proposal. The thread itself stays as it is. Raises
-    ThreadError for a thread without an answer, and for a proposal that nobody saw.
+    ThreadError for a thread without an answer, for a proposal that nobody saw, and for the only one of a
+    layer: without any there is nothing to go on with.
     """
     run = await runs.show(thread)
     before = await _step_after(runs, run, proposal)
@@ -137,7 +138,13 @@ async def _step_after(runs: Runs, run: Run, proposal: str) -> str:
         raise ThreadError(
             f"nobody saw a proposal {proposal!r}", hint=f"There are: {', '.join(known) or 'none'}."
         )
+    layer = proposal.partition("/")[0]
+    if not any(other.partition("/")[0] == layer for other in known if other != proposal):
+        raise ThreadError(
+            f"{proposal!r} is the only proposal of its layer: without it there is nothing to go on with",
+            hint=f"Fork the thread before {layer!r} and edit it, or drop one of a wider layer.",
+        )
     names = [layer.name for layer in (await runs.record(run.thread)).load_spec().layers]
-    later = [*names[names.index(proposal.partition("/")[0]) + 1 :], AGGREGATOR]
+    later = [*names[names.index(layer) + 1 :], AGGREGATOR]
     taken = {point.next_layer for point in await runs.history(run.thread) if point.turn == run.turn}
     return next(step for step in later if step in taken)

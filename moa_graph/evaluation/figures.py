@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +76,11 @@ def draw_curves(
         raise MoAError("there is nothing to draw: no run has what this figure shows")
     figure, [axes] = _figure()
     counted = [place for place in places if isinstance(place, int)]
+    labels = []
     for number, (name, points) in enumerate(curves):
         # Curves over the same numbers would hide each other's bars.
         shift = 0.05 * (number - (len(curves) - 1) / 2) if counted else 0.0
-        across_at = [_certain(point.at).value + shift for point in points]
+        across_at = [at + shift for at in _apart([point.at for point in points])]
         heights = [100 * point.value.value for point in points]
         axes.errorbar(
             across_at,
@@ -86,16 +88,41 @@ def draw_curves(
             yerr=_bars([point.value.times(100) for point in points]),
             xerr=None if counted else _bars([_certain(point.at) for point in points]),
             # Between two runs at one place a line would say nothing.
-            linestyle="-" if joined and len(set(across_at)) == len(points) else "none",
+            linestyle="-" if joined and len({point.at for point in points}) == len(points) else "none",
             label=name,
             **_style(number),
         )
-        for point, x, y in zip(points, across_at, heights, strict=True):
-            axes.annotate(point.label, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        labels += [(p.label, x, y) for p, x, y in zip(points, across_at, heights, strict=True) if p.label]
     if counted:
         axes.set_xticks(sorted(set(counted)))
-    _lettering(axes, title, across, upward, legend=len(curves) > 1)
+    elif axes.get_xlim()[0] < 0:
+        axes.set_xlim(left=0)  # no cost is below 0
+    _lettering(axes, title, across, upward)
+    _label(axes, labels)
     return figure
+
+
+def _apart(places: Sequence[int | Interval]) -> list[float]:
+    """Return where points stand across: those at one number of something side by side."""
+    many, seen, across = Counter(places), Counter[Any](), []
+    for place in places:
+        aside = 0.08 * (seen[place] - (many[place] - 1) / 2) if isinstance(place, int) else 0.0
+        across.append(_certain(place).value + aside)
+        seen[place] += 1
+    return across
+
+
+def _label(axes: Axes, labels: Sequence[tuple[str, float, float]]) -> None:
+    """Write labels beside points, from the top down, each below those that it would cover."""
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # sizes are known once all is laid out
+    written: list[Any] = []
+    for text, x, y in sorted(labels, key=lambda label: -label[2]):
+        note = axes.annotate(text, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        box = note.get_window_extent().padded(2)
+        while any(box.overlaps(other) for other in written):
+            note.xyann = (6, note.xyann[1] - 2)
+            box = note.get_window_extent().padded(2)
+        written.append(box)
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -112,12 +139,12 @@ def _bars(intervals: Sequence[Interval]) -> list[list[float]]:
     return [below, [max(0.0, each.high - each.value) for each in intervals]]
 
 
-def _lettering(axes: Axes, title: str, across: str, upward: str, *, legend: bool) -> None:
+def _lettering(axes: Axes, title: str, across: str, upward: str) -> None:
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(across)
     axes.set_ylabel(upward)
-    if legend:
-        axes.legend(frameon=False, fontsize=8)
+    # Below the axes it covers no bar.
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3)
 
 
 def draw_selection(selection: Selection) -> Figure:
@@ -141,7 +168,7 @@ def draw_selection(selection: Selection) -> Figure:
         for number, spot in enumerate(spot for spot in selection.spots if spot.label):
             _draw_spot(each, spot, side, number)
         across = f"diversity (1 − agreement of {selection.likeness})"
-        _lettering(each, f"teams of {selection.k}, questions held out", across, what[side], legend=True)
+        _lettering(each, f"teams of {selection.k}, questions held out", across, what[side])
     return figure
 
 
@@ -157,4 +184,6 @@ def _coordinates(spots: Iterable[Spot], side: str) -> tuple[list[float], list[fl
 
 def _draw_spot(axes: Axes, spot: Spot, side: str, number: int) -> None:
     value = _value(spot, side)
-    axes.errorbar([spot.diversity], [value.value], yerr=_bars([value]), label=spot.label, **_style(number))
+    # Hollow ones of different sizes hide neither each other nor the random teams where all are equal.
+    style = {**_style(number), "markerfacecolor": "none", "markersize": 6 + 3 * number}
+    axes.errorbar([spot.diversity], [value.value], yerr=_bars([value]), label=spot.label, **style)

@@ -8,6 +8,7 @@ FLASK's answer files (github.com/kaistAI/FLASK, gpt_review/gpt4_eval.py and mode
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -57,12 +58,21 @@ def write_outputs(
     match form:
         case "alpaca_eval":
             rows = [_alpaca(item, record, generator, dataset) for item, record in answered]
-            return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+            return _json(rows, indent=2)
         case "mt_bench":
             lines = [_mt_bench(item, record, generator) for item, record in answered]
         case "flask":
             lines = [_flask(item, record, generator) for item, record in answered]
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(map(_json, lines))
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    # Half of a character is no UTF-8; as an escape it says the same.
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _problem(item: Item, form: Format) -> str:
@@ -82,7 +92,7 @@ def _alpaca(item: Item, record: Mapping[str, Any], generator: str, dataset: str)
         "instruction": item.row[item.asked],
         "output": record["answer"],
         "generator": generator,
-        "dataset": item.row.get("dataset") or dataset,
+        "dataset": str(item.row.get("dataset") or dataset),
     }
 
 

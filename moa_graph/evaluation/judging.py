@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import re
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,15 +15,19 @@ from langchain_core.language_models import BaseChatModel
 
 from moa_graph.errors import MoAError, RunError
 from moa_graph.estimate import estimate
-from moa_graph.evaluation.verdicts import Choice, Side, Verdict, VerdictFile
-from moa_graph.evaluation.winrates import WinRate, win_rate
+from moa_graph.evaluation.hopeless import is_hopeless
+from moa_graph.evaluation.judgement import Judgement, Pair, summarize
+from moa_graph.evaluation.marking import answering_mark
+from moa_graph.evaluation.purse import Purse, paid
+from moa_graph.evaluation.verdicts import SIDES, Choice, Side, Verdict, VerdictFile
 from moa_graph.graph import build_graph
 from moa_graph.models.pool import ModelPool
-from moa_graph.spec.loading import load_spec, spec_hash
+from moa_graph.spec.loading import load_spec
 from moa_graph.spec.schema import MoASpec
+from moa_graph.text import clean
 from moa_graph.usage import estimate_tokens
 
-__all__ = ["Judge", "Judgement", "Pair", "judge_spec", "read_choice", "summarize"]
+__all__ = ["Judge", "judge_spec", "read_choice"]
 
 INSTRUCTION = """\
 You are shown a question and two answers to it, A and B. Say which one serves the person who asked better. \
@@ -40,51 +44,8 @@ VERDICT: B
 VERDICT: tie"""
 
 _PARTS = ("question", "answer A", "answer B")
-_VERDICT = re.compile(
-    r"^[\s*_#>`]*verdict[\s*_`]*:[\s*_`\"'(\[]*(a|b|tie)[\s*_`\"')\].]*$", re.IGNORECASE | re.MULTILINE
-)
-_HOPELESS = frozenset({"auth", "quota_exhausted", "not_found"})
-"""Failures of a judge that every further call would meet, too."""
-_WORTH: dict[Choice, float] = {"answer": 1.0, "tie": 0.5, "baseline": 0.0}
-_SIDES: tuple[Side, Side] = ("answer", "baseline")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Hold one item: a question, the answer to be judged, and the baseline's answer."""
-
-    id: str
-    question: str
-    answer: str
-    baseline: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Hold what a judge said of all pairs.
-
-    `preferences` are per pair as in `win_rate`: 1 and 0 if both orders agree on a winner, 0.5 if both call
-    it a tie or disagree, None if a verdict is lacking; `win` is None where all are. `inconsistent` counts
-    the pairs whose orders disagree, among those `win` counts. `first` and `second` count the verdicts for
-    the answer in that place: a fair judge has as many of either. `unparsable`, `failed` and `unasked` count
-    verdicts, two of which make a pair. `cost` is USD, None where a price is unknown.
-    """
-
-    preferences: dict[str, float | None]
-    win: WinRate | None
-    inconsistent: int
-    first: int
-    second: int
-    unparsable: int
-    failed: int
-    unasked: int
-    calls: int
-    cost: float | None
-
-    @property
-    def inconsistent_share(self) -> float | None:
-        """Return the share of judged pairs whose verdict depends on the order; None where none was judged."""
-        return self.inconsistent / self.win.items if self.win else None
+_VERDICT = re.compile(r"[\s*_#`]*verdict[\s*_`]*:[\s*_`\"'(\[]*(a|b|tie)[\s*_`\"')\].]*", re.IGNORECASE)
+"""The last line of a reply, emphasised or not, but not quoted with `>`: an answer may be quoted."""
 
 
 class Judge:
@@ -97,7 +58,7 @@ class Judge:
         self.spec = spec
         self._graph: Any = build_graph(spec, models=models).compile()
         self._price = ModelPool(spec, models).price
-        self._mark = spec_hash(spec)
+        self._mark = answering_mark(spec)
 
     async def judge(
         self,
@@ -112,50 +73,57 @@ class Judge:
 
         Each verdict is appended to the file as it comes; those that failed are asked for again next time.
         No request is sent that might cost more than is left of `max_cost` USD, which counts what the file
-        says was paid before. Raises MoAError for such a ceiling without prices, ModelNotReady, and RunError
-        where the judge cannot be reached at all (a wrong key, no quota, no such model).
+        says was paid before; a call of unknown cost counts with the most that it may cost. Raises MoAError
+        for such a ceiling without prices, ThreadBusy while somebody else judges into the file,
+        ModelNotReady, and RunError where the judge cannot be reached at all (a wrong key, no quota, no such
+        model).
         """
         if len({pair.id for pair in pairs}) < len(pairs):
             raise MoAError("two pairs have the same id")
         orders = [order for pair in pairs for order in self._orders(pair)]
-        there = file.read()
-        purse = _Purse(max_cost, sum(known.cost or 0.0 for known in there))
-        done = {known.key: known for known in there if known.status != "failed"}
-        due = deque(order for order in orders if order.key not in done)
+        with file.held():
+            there = file.read()
+            done = {known.key for known in there if known.status != "failed"}
+            due = deque(order for order in orders if order.key not in done)
+            bounds = (
+                {} if max_cost is None or not due else {order.key: self._bound(order) for order in orders}
+            )
+            purse = Purse(max_cost, sum(paid(known, bounds) for known in there))
 
-        async def work() -> None:
-            while due and purse.reserve(bound := self._bound(due[0], needed=max_cost is not None)):
-                order = due.popleft()
-                verdict, hopeless = await self._ask(order)
-                purse.settle(bound, bound if verdict.cost is None else verdict.cost)
-                file.append(verdict)
-                if hopeless:
-                    raise hopeless
-                if on_verdict:
-                    on_verdict(verdict)
+            async def work() -> None:
+                while due and purse.reserve(bound := bounds.get(due[0].key, 0.0)):
+                    order = due.popleft()
+                    verdict, hopeless = await self._ask(order)
+                    purse.settle(bound, bound if verdict.cost is None else verdict.cost)
+                    file.append(verdict)
+                    if hopeless:
+                        raise hopeless
+                    if on_verdict:
+                        on_verdict(verdict)
 
-        await _all([work() for _ in range(concurrency)])
-        keys = {order.key for order in orders}
-        return summarize(pairs, [known for known in file.read() if known.key in keys])
+            await _all([work() for _ in range(concurrency)])
+            keys = {order.key for order in orders}
+            found = summarize(pairs, [known for known in file.read() if known.key in keys])
+        return replace(found, ceiling=purse.reached([bounds[order.key] for order in due]) if due else None)
 
     def _orders(self, pair: Pair) -> Iterator[_Order]:
-        for first in _SIDES:
+        for first in SIDES:
             texts = (pair.question, pair.answer, pair.baseline)
             if first == "baseline":
                 texts = (pair.question, pair.baseline, pair.answer)
             key = hashlib.sha256("\0".join([self._mark, pair.id, first, *texts]).encode()).hexdigest()
             yield _Order(pair.id, first, key, texts)
 
-    def _bound(self, order: _Order, *, needed: bool) -> float:
-        """Return USD that a verdict costs at most when all goes well."""
+    def _bound(self, order: _Order) -> float:
+        """Return USD that a verdict costs at most when all goes well; raise MoAError where it is unknown."""
         tokens = sum(estimate_tokens(str(text)) for _, text in order.messages())
         bound = estimate(self.spec, self._price, (), tokens)
-        if bound.max_cost is None and needed:
+        if bound.max_cost is None:
             raise MoAError(
                 f"a cost ceiling needs to know what a verdict costs at most: {bound.unknown}",
                 hint="Describe the judge by a spec whose slot has a price and max_tokens.",
             )
-        return bound.max_cost or 0.0
+        return bound.max_cost
 
     async def _ask(self, order: _Order) -> tuple[Verdict, RunError | None]:
         """Return a verdict, and the error that ended it if no other call can do better."""
@@ -164,18 +132,18 @@ class Judge:
         try:
             state = await self._graph.ainvoke({"messages": order.messages()})
         except RunError as error:
-            failures = [record["failure"] or {} for record in error.proposals]
-            hopeless = any(failure.get("kind") in _HOPELESS for failure in failures)
-            verdict = replace(verdict, error=error.message, calls=error.calls, cost=error.cost)
-            return _timed(verdict, began), error if hopeless else None
+            reason = clean(_reason(error))[0]
+            verdict = replace(verdict, error=reason, calls=error.calls, cost=error.cost)
+            return _timed(verdict, began), _unreachable(error)
         message = state["messages"][-1]
         said = message.response_metadata["moa"]
-        letter = read_choice(str(message.text))
+        reply = clean(str(message.text))[0]
+        letter = read_choice(reply)
         verdict = replace(
             verdict,
             status="unparsable" if letter is None else "judged",
             choice=_choice(letter, order.first),
-            reply=str(message.text),
+            reply=reply,
             calls=said["calls"],
             cost=said["cost"],
         )
@@ -192,44 +160,10 @@ def judge_spec(model: str) -> MoASpec:
 
 
 def read_choice(reply: str) -> Literal["A", "B", "tie"] | None:
-    """Return the verdict at the end of a judge's reply, None if there is none or several that contradict."""
-    found = {match.lower() for match in _VERDICT.findall(reply)}
-    if len(found) != 1:
-        return None
+    """Return the verdict in the last line of a judge's reply that is not blank, None if there is none."""
+    found = _VERDICT.fullmatch(reply.rstrip().rpartition("\n")[2])
     choices: dict[str, Literal["A", "B", "tie"]] = {"a": "A", "b": "B", "tie": "tie"}
-    return choices[found.pop()]
-
-
-def summarize(pairs: Sequence[Pair], verdicts: Iterable[Verdict]) -> Judgement:
-    """Return what verdicts say of pairs; of several for one order the newest counts, all are paid for."""
-    verdicts = list(verdicts)
-    newest = {(verdict.id, verdict.first): verdict for verdict in verdicts}
-    statuses = Counter(verdict.status for verdict in newest.values())
-    preferences: dict[str, float | None] = {}
-    inconsistent = 0
-    for pair in pairs:
-        said = [newest.get((pair.id, side)) for side in _SIDES]
-        choices = [verdict.choice for verdict in said if verdict and verdict.choice]
-        preferences[pair.id] = None
-        if len(choices) == len(_SIDES):
-            agreed = choices[0] == choices[1]
-            preferences[pair.id] = _WORTH[choices[0]] if agreed else 0.5
-            inconsistent += not agreed
-    won = [verdict.choice == verdict.first for verdict in newest.values() if verdict.choice in _SIDES]
-    costs = [verdict.cost for verdict in verdicts]
-    judged = any(preference is not None for preference in preferences.values())
-    return Judgement(
-        preferences=preferences,
-        win=win_rate(list(preferences.values())) if judged else None,
-        inconsistent=inconsistent,
-        first=sum(won),
-        second=len(won) - sum(won),
-        unparsable=statuses["unparsable"],
-        failed=statuses["failed"],
-        unasked=len(_SIDES) * len(pairs) - len(newest),
-        calls=sum(verdict.calls for verdict in verdicts),
-        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
-    )
+    return choices[found[1].lower()] if found else None
 
 
 @dataclass(frozen=True)
@@ -251,27 +185,31 @@ class _Order:
         return [("system", INSTRUCTION.format(code=code)), ("user", "\n\n".join(shown))]
 
 
-class _Purse:
-    """Keep what may still be spent; requests under way count with what they may cost at most."""
+def _unreachable(error: RunError) -> RunError | None:
+    """Return the error of a judge who can give no verdict at all, None if another call may do better."""
+    if not is_hopeless(error):
+        return None
+    return RunError(
+        f"the judge cannot give any verdict: {_reason(error)}",
+        hint="Mend the judge (its key, quota, name or recorded answers): the same command goes on.",
+        proposals=error.proposals,
+        usage=error.usage,
+        cost=error.cost,
+        calls=error.calls,
+    )
 
-    def __init__(self, limit: float | None, spent: float) -> None:
-        self._limit = limit
-        self._spent = spent
 
-    def reserve(self, cost: float) -> bool:
-        if self._limit is not None and self._spent + cost > self._limit:
-            return False
-        self._spent += cost
-        return True
-
-    def settle(self, reserved: float, cost: float) -> None:
-        self._spent += cost - reserved
+def _reason(error: RunError) -> str:
+    """Return why a judge gave no verdict, in its own words rather than those of a mixture."""
+    failures = [record["failure"] for record in error.proposals if record["failure"]]
+    reasons = dict.fromkeys(f"{failure['kind']}: {failure['message']}" for failure in failures)
+    return "; ".join(reasons) or error.message
 
 
 def _choice(letter: str | None, first: Side) -> Choice | None:
     if letter in {None, "tie"}:
         return "tie" if letter else None
-    return first if letter == "A" else next(side for side in _SIDES if side != first)
+    return first if letter == "A" else next(side for side in SIDES if side != first)
 
 
 def _timed(verdict: Verdict, began: float) -> Verdict:

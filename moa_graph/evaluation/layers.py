@@ -15,7 +15,7 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, Seq
 from moa_graph.errors import MoAError
 from moa_graph.spec.loading import parse_spec
 from moa_graph.spec.scalars import read_scalar
-from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.schema import MoASpec, ProposerSpec
 
 __all__ = ["Change", "layer_text", "slots_of", "with_proposers"]
 
@@ -69,8 +69,10 @@ def layer_text(layer: str, slots: Sequence[str]) -> str:
 def with_proposers(text: str, layer: str | None, slots: Sequence[str], *, file: str = "<spec>") -> Change:
     """Return a spec's text with other proposers in a layer, the first one if none is named.
 
-    A proposer whose slot is among `slots` keeps its settings and comments. Raises SpecError if the text is no
-    spec before or after the change, MoAError if it has no such layer.
+    A proposer whose slot is among `slots` keeps its settings; in a list with a line for each it keeps its
+    comments, too, but one above the first of them may be about all and stays where it is. Raises SpecError
+    if the text is no spec before or after the change, MoAError if it has no such layer, or one that is
+    written in a form that is not edited.
     """
     spec = parse_spec(text, file=file)
     names = [each.name for each in spec.layers]
@@ -81,16 +83,23 @@ def with_proposers(text: str, layer: str | None, slots: Sequence[str], *, file: 
     mark = text[: len(text) - len(text.removeprefix("\ufeff"))]
     body = text.removeprefix("\ufeff")
     node = _value(_value(YAML(typ="rt", pure=True).compose(body), "layers").value[place], "proposers")
+    odd = MoAError(f"{file}: the proposers of {names[place]} stand there in a form that is not edited here")
+    if re.search(r"\r(?!\n)", body):  # lines that end with it alone
+        raise odd
     write = _in_flow if node.flow_style else _in_block
     changed = mark + write(body, node, slots)
     after = parse_spec(changed, file=file)
-    chosen = [proposer.model for proposer in after.layers[place].proposers]
-    if chosen != list(slots) or _rest(after, place) != _rest(spec, place):
-        raise MoAError(
-            f"{file}: the proposers of {names[place]} stand there in a form that is not edited here"
-        )
+    wanted = _wanted(spec, place, slots)
+    if after.layers[place].proposers != wanted or _rest(after, place) != _rest(spec, place):
+        raise odd
     before, now = ([each.stem for each in one.layers[place].proposers] for one in (spec, after))
     return Change(changed, names[place], before, now)
+
+
+def _wanted(spec: MoASpec, place: int, slots: Sequence[str]) -> list[ProposerSpec]:
+    """Return the proposers that a layer shall have: those of a slot as they are, others without settings."""
+    there = {each.model: each for each in reversed(spec.layers[place].proposers)}  # the first one of a slot
+    return [there.get(slot, ProposerSpec(model=slot)) for slot in slots]
 
 
 def _rest(spec: MoASpec, place: int) -> dict[str, Any]:

@@ -21,19 +21,25 @@ from pathlib import Path
 
 from moa_graph.errors import MoAError
 from moa_graph.evaluation.logistic import Rows, chosen_strength, fit, probabilities
-from moa_graph.evaluation.statistics import Interval, bootstrap_interval
+from moa_graph.evaluation.statistics import Interval, bootstrap_interval, can_be_told
+from moa_graph.evaluation.verdicts import Side
 from moa_graph.extras import needing
 
 with needing("eval"):
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Anchors", "Judged", "LengthControlled", "length_controlled", "read_anchors"]
+__all__ = ["FEWEST_TO_TELL", "Anchors", "Judged", "LengthControlled", "length_controlled", "read_anchors"]
 
+FEWEST_TO_TELL = 50
+"""Items below which the penalty pulls a rate so far towards 50 % that nothing is told from it."""
 _ANCHOR_WEIGHT = 0.1
 """Of each anchor beside an item's 1: 0.2 for the two gamed baselines together."""
 _FEWEST = 10
 """Two items for each of five folds."""
+_LEAST_SPREAD = 1 / 3
+"""Of the lengths' column beside its own size. Below it the column is nearly a constant, as θ is: which of the
+two explains the preferences cannot be told. No model of AlpacaEval's leaderboard lies below 0.35."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,16 @@ class LengthControlled:
     strength: float
     items: int
 
+    @property
+    def preferred(self) -> Side | None:
+        """Return which side is preferred at equal lengths, None where no difference can be told.
+
+        The interval leaves out 50 %, and there are fifty items: fewer tell nothing under the penalty.
+        """
+        if self.items < FEWEST_TO_TELL or not can_be_told(self.rate, self.items, against=0.5):
+            return None
+        return "answer" if self.rate.value > 0.5 else "baseline"
+
 
 def read_anchors(path: str | os.PathLike[str]) -> Anchors:
     """Read anchors as AlpacaEval publishes them (`df_gamed.csv`); raise MoAError for another file."""
@@ -102,9 +118,13 @@ def length_controlled(
     """Return the win rate that a model would have if its answers were as long as the baseline's.
 
     Without `difficulty` that term is left out, of the anchors as well. Raises MoAError where fewer than
-    ten items were judged, or all differ from the baseline by the same length: then nothing can be told.
+    ten items were judged, or all differ from the baseline by the same length; without anchors also where
+    nearly all are longer (or shorter) by much the same, or all were judged alike: what the length does to
+    them is then unknown.
     """
     items = _items(judged)
+    if anchors is None:
+        _check_tellable(items)
     kept = _anchor_rows(anchors, with_difficulty=judged.difficulty is not None)
     count = len(items.target)
     strength = chosen_strength(kept.and_(items))
@@ -144,6 +164,18 @@ def _items(judged: Judged) -> Rows:
         columns.append(np.array(judged.difficulty, dtype=float))
     ones = np.ones(len(preference))
     return Rows(np.column_stack([*columns, ones]), preference, ones).at(there)
+
+
+def _check_tellable(items: Rows) -> None:
+    """Refuse items from which the effect of the length cannot be told without anchors."""
+    lengths = items.features[:, 0]
+    if np.std(lengths) < _LEAST_SPREAD * np.sqrt(np.mean(lengths**2)):
+        raise MoAError(
+            f"nearly all answers are {'shorter' if lengths.mean() > 0 else 'longer'} than the baseline's "
+            "by much the same: the length's effect is unknown"
+        )
+    if items.target.min() == 1 or items.target.max() == 0:
+        raise MoAError("all items were judged alike: the length's effect is unknown")
 
 
 def _anchor_rows(anchors: Anchors | None, *, with_difficulty: bool) -> Rows:

@@ -19,7 +19,8 @@ STRENGTHS = tuple(float(value) for value in np.logspace(-4, 4, 10))
 _FOLDS = 5
 _TOLERANCE = 1e-9
 _STEPS = 100
-_SWEEPS = 1000
+_SWEEPS = 50
+"""Sweeps of coordinate descent in one Newton step, which need not be exact: another step follows."""
 _RIDGE = 1e-12
 """Added to the curvature, so that a column of zeros does not divide by zero."""
 

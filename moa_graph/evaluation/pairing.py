@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from moa_graph.errors import MoAError
 from moa_graph.evaluation.comparing import EvaluatedRun
-from moa_graph.evaluation.datasets import Dataset, Item, Message
-from moa_graph.evaluation.judging import Pair
+from moa_graph.evaluation.datasets import Dataset, Fields, Item, Message, read_dataset
+from moa_graph.evaluation.judgement import Pair
 
-__all__ = ["Paired", "pair_up"]
+__all__ = ["Paired", "dataset_of", "pair_up"]
+
+_NAME_IT = "Name the dataset that both runs are over: --dataset FILE."
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,20 @@ class Paired:
     only_one: int
 
 
+def dataset_of(runs: Sequence[EvaluatedRun], file: Path | None = None) -> Dataset:
+    """Read the dataset that runs answered, with the fields that they took; `file` where it is another one.
+
+    Raises MoAError where no run names a dataset that is there, and as `read_dataset`.
+    """
+    places = [file] if file else [place for run in runs for place in run.places if place.is_file()]
+    if not places:
+        named = next((run.dataset for run in runs if run.dataset), None)
+        problem = "the runs do not say which dataset they answer"
+        raise MoAError(f"{named}: this dataset is not there" if named else problem, hint=_NAME_IT)
+    fields = next((run.fields for run in runs if run.fields and run.fields != Fields()), None)
+    return read_dataset(places[0], fields)
+
+
 def pair_up(baseline: EvaluatedRun, run: EvaluatedRun, dataset: Dataset) -> Paired:
     """Return what a judge is asked: the second run's answers against the first run's.
 
@@ -35,7 +52,7 @@ def pair_up(baseline: EvaluatedRun, run: EvaluatedRun, dataset: Dataset) -> Pair
         if each.digest is not None and each.digest != dataset.digest:
             raise MoAError(
                 f"{dataset.file}: not the questions that were answered: {each.dataset} as it was then",
-                hint="Name the dataset that both runs are over: --dataset FILE.",
+                hint=_NAME_IT,
             )
     pairs: list[Pair] = []
     unanswered: list[str] = []

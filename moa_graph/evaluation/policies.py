@@ -57,7 +57,8 @@ class Teams:
         """Return how far two models agree, from 0 to 1.
 
         The share of questions to which both gave the same answer (who gave none agrees with nobody); else
-        the mean cosine similarity of their texts; else 1 less the mean difference of their scores.
+        the mean cosine similarity of their texts, where both wrote one; else 1 less the mean difference of
+        their scores. Raises MoAError where texts are compared and two models have none on one question.
         """
         return self._agreements[one, other]
 
@@ -101,15 +102,21 @@ def _likeness(results: Results, one: str, other: str) -> float:
 
 
 def _of_texts(results: Results) -> dict[tuple[str, str], float]:
-    """Return the mean similarity of each two models' texts; one that is not there is like no other."""
+    """Return the mean similarity of each two models' texts, over the questions where both wrote one."""
     texts = results.texts or {}
-    sums: dict[tuple[str, str], float] = dict.fromkeys(combinations(results.models, 2), 0.0)
+    found: dict[tuple[str, str], list[float]] = {pair: [] for pair in combinations(results.models, 2)}
     for place in range(len(results.ids)):
         there = [model for model in results.models if texts[model][place]]
         table = similarities([texts[model][place] or "" for model in there])
         for (first, one), (second, other) in combinations(enumerate(there), 2):
-            sums[one, other] += table[first][second]
-    return {pair: total / len(results.ids) for pair, total in sums.items()}
+            found[one, other].append(table[first][second])
+    for (one, other), values in found.items():
+        if not values:
+            raise MoAError(
+                f"{one} and {other} have no texts on one question: whether they agree is unknown",
+                hint="Choose among models whose texts are recorded (--among), or record answers.",
+            )
+    return {pair: fmean(values) for pair, values in found.items()}
 
 
 def choose(teams: Teams, k: int, policy: Policy, *, trade_off: float = 0.5) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from moa_graph.evaluation.scoring import Record
-from moa_graph.evaluation.statistics import Interval, mean_interval
+from moa_graph.evaluation.statistics import Interval, mean_interval, share_interval
 from moa_graph.extras import needing
 from moa_graph.usage import Usage, add_usage
 
@@ -38,6 +38,7 @@ class Summary(TypedDict):
     `accuracy` is over all `judged` items that ended, failed ones counting as wrong; `accuracy_of_answered`
     leaves those out. It is None where nothing could be judged. `calls`, `item_cost` (USD) and `item_seconds`
     are means over the items that ended; `cost` is all that was paid, None where a cost is unknown.
+    Intervals of accuracies are Wilson's, those of means by bootstrap.
     """
 
     items: int
@@ -80,9 +81,9 @@ def summarize(records: Sequence[Record], *, items: int, cost: float | None, extr
         "judged_of_answered": sum(record["correct"] is not None for record in answered),
         "correct": sum(judged),
         "unread": sum(record["extracted"] is None for record in answered) if extracting else 0,
-        "accuracy": _mean(judged),
-        "accuracy_of_answered": _mean(
-            record["correct"] for record in answered if record["correct"] is not None
+        "accuracy": _share(judged),
+        "accuracy_of_answered": _share(
+            [record["correct"] for record in answered if record["correct"] is not None]
         ),
         "proposers": _proposers(records, extracting=extracting),
         "calls": _mean(record["calls"] for record in records),
@@ -92,6 +93,10 @@ def summarize(records: Sequence[Record], *, items: int, cost: float | None, extr
         "usage": add_usage(record["usage"] for record in records),
         "failures": dict(errors.most_common()),
     }
+
+
+def _share(correct: Sequence[bool]) -> Interval | None:
+    return share_interval(sum(correct), len(correct)) if correct else None
 
 
 def _mean(values: Iterable[float]) -> Interval | None:
@@ -116,7 +121,7 @@ def _proposers(records: Sequence[Record], *, extracting: bool) -> list[ProposerS
                 failed=sum(proposal["status"] == "failed" for proposal in proposals),
                 unread=sum(proposal["extracted"] is None for proposal in ok) if extracting else 0,
                 judged=len(judged),
-                accuracy=_mean(judged),
+                accuracy=_share(judged),
             )
         )
     return summaries

@@ -20,7 +20,8 @@ class Results:
     """Hold what models did on the same questions: lists are as long as `ids`, mappings are by model.
 
     `scores` are 0 or 1 for an accuracy and anything between for a win rate. `left_out` counts questions that
-    are not here because not every model has a score for them.
+    are not here because not every model has a score for them, `unscored` names models of which answers or
+    texts are recorded but no scores.
     """
 
     ids: list[str]
@@ -29,6 +30,7 @@ class Results:
     answers: dict[str, list[str | None]] | None = None
     texts: dict[str, list[str | None]] | None = None
     left_out: int = 0
+    unscored: Sequence[str] = ()
 
     @property
     def models(self) -> list[str]:
@@ -63,6 +65,7 @@ class Results:
             scores=kept(self.scores),
             answers=kept(self.answers) if self.answers is not None else None,
             texts=kept(self.texts) if self.texts is not None else None,
+            unscored=(),  # they are not asked for
         )
 
 
@@ -93,8 +96,9 @@ def read_results(path: Path, task: str | None = None) -> Results:
         raise MoAError(f"{path}: there is no question that every model has a score for", hint=FORMAT)
     answers = {model: [*map(_word, raw.answers[model])] for model in scores} if raw.answers else None
     texts = {model: raw.texts[model] for model in scores} if raw.texts and _said(raw.texts) else None
-    whole = Results(ids, scores, measure, answers, texts, len(ids) - len(known))  # type: ignore[arg-type]
-    return whole.at(known)
+    unscored = [model for model in {**(raw.answers or {}), **(raw.texts or {})} if model not in scores]
+    left_out = len(ids) - len(known)
+    return Results(ids, scores, measure, answers, texts, left_out, unscored).at(known)  # type: ignore[arg-type]
 
 
 def _said(texts: Mapping[str, Sequence[str | None]]) -> bool:

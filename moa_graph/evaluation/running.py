@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from moa_graph.errors import MoAError, RunError, StoreError
+from moa_graph.errors import MoAError, RunError, StoreError, ThreadBusy
 from moa_graph.evaluation.ceiling import Ceiling
 from moa_graph.evaluation.datasets import Item, question_digest
+from moa_graph.evaluation.hopeless import is_hopeless
 from moa_graph.evaluation.scoring import ItemError, Record, error_of, score
 from moa_graph.runs.run import Run
 from moa_graph.runs.threads import Runs
@@ -25,13 +26,17 @@ _LONGEST_LABEL = 200
 
 @dataclass(frozen=True)
 class Plan:
-    """Say what is evaluated: under which name, which items, how answers are read, how many at once."""
+    """Say what is evaluated: under which name, which items, how answers are read, how many at once.
+
+    `others` are the dataset's other items: none of them is asked, but what they have cost counts.
+    """
 
     name: str
     items: Sequence[Item]
     how: ExtractSpec | None = None
     concurrency: int = 8
     ceiling: Ceiling | None = None
+    others: Sequence[Item] = ()
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,30 @@ def thread_of(name: str, item: Item) -> str:
     return f"{f'{name}/{item.id}'[:_LONGEST_LABEL]}-{digest}"
 
 
+def _check_store(lost: Sequence[str], answered: int) -> None:
+    if lost:
+        raise MoAError(
+            f"{len(lost)} of the {answered} answers in records.jsonl are not in the store of the threads, "
+            f"such as that of {lost[0]!r}",
+            hint="Put the store back, or name the one that has them: --db URL. To ask and pay anew, move "
+            "records.jsonl away. Nothing was asked.",
+        )
+
+
 class Evaluation:
     """Evaluate the items of a plan; `records` are by an item's place in it.
 
     `restore` takes from the store what is there already, which costs nothing; `run` does the rest, in which
-    failed and interrupted items go on where they stood. `watch` is told of every item.
+    failed and interrupted items go on where they stood. `watch` is told of every item. `other_records` are
+    those of the plan's other items, as earlier processes left them. `hopeless` is the failure that every
+    further item would meet as well, for which no more was begun.
     """
 
     def __init__(self, runs: Runs, plan: Plan, watch: Callable[[Happened], None] = lambda _: None) -> None:
         self.plan = plan
         self.records: dict[int, Record] = {}
+        self.other_records: list[Record] = []
+        self.hopeless: ItemError | None = None
         self._runs = runs
         self._watch = watch
         self._costs: dict[int, float | None] = {}
@@ -68,17 +87,24 @@ class Evaluation:
         self._running: set[int] = set()
         self._turn = asyncio.Condition()
 
-    async def restore(self) -> None:
-        """Read from the store what earlier processes did."""
+    async def restore(self, answered: Collection[str] = ()) -> None:
+        """Read from the store what earlier processes did; raise MoAError if it lacks one of `answered`."""
         known = {summary.thread for summary in await self._runs.threads()}
-        for place, item in enumerate(self.plan.items):
+        _check_store([thread for thread in answered if thread not in known], len(answered))
+        # What the other items have cost is booked under the places that follow those of the plan's own.
+        for place, item in enumerate([*self.plan.items, *self.plan.others]):
             thread = thread_of(self.plan.name, item)
             if thread not in known:
                 continue
             runs = await self._read(item, thread)
             self._book(place, runs)
             last = runs[-1]
-            if last.status == "answered" and len(runs) == len(item.turns):
+            ended = last.status == "answered" and len(runs) == len(item.turns)
+            if place >= len(self.plan.items):
+                if ended or last.status == "failed":
+                    error = None if ended else error_of(last)
+                    self.other_records.append(score(item, runs, self.plan.how, error))
+            elif ended:
                 self._end(place, runs, None, "restored")
             else:
                 self._standing[place] = runs
@@ -89,7 +115,8 @@ class Evaluation:
         """Run what is not done yet, after `restore`; an item that fails is recorded, and the others go on.
 
         Raises what would fail every item alike: a model that is not ready, another spec's thread, a store
-        that fails, a thread that somebody else runs. What was done until then is kept.
+        that fails, a thread that somebody else runs. What was done until then is kept. After a failure that
+        is hopeless no more begins, and those that are under way end.
         """
         done = {place for place, record in self.records.items() if record["status"] == "answered"}
         self._due.extend(place for place in range(len(self.plan.items)) if place not in done)
@@ -109,8 +136,8 @@ class Evaluation:
 
     @property
     def cost(self) -> float | None:
-        """Return USD for all items, with those that have not ended; None where a cost is unknown."""
-        costs: list[Any] = list(self._costs.values())
+        """Return USD for the plan's items, also those that have not ended; None where a cost is unknown."""
+        costs: list[Any] = [cost for place, cost in self._costs.items() if place < len(self.plan.items)]
         return None if None in costs else sum(costs)
 
     def in_order(self) -> list[Record]:
@@ -125,7 +152,14 @@ class Evaluation:
 
     async def _ask(self, item: Item, thread: str, number: int) -> Run:
         question = [dict(message) for message in item.turns[number - 1]]
-        return await self._runs.start(question, thread=thread, turn=f"turn-{number}")
+        try:
+            return await self._runs.start(question, thread=thread, turn=f"turn-{number}")
+        except ThreadBusy as error:
+            raise ThreadBusy(
+                error.message,
+                hint="Another evaluation whose folder has the same name works in this store: wait until it "
+                "has ended, or give another --db or --out.",
+            ) from error
 
     async def _work(self) -> None:
         while (place := await self._next()) is not None:
@@ -135,12 +169,12 @@ class Evaluation:
                 self._turn.notify_all()
 
     async def _next(self) -> int | None:
-        """Return the next item that may begin; None when there is none, or the ceiling is reached.
+        """Return the next item that may begin; None when there is none, or no more may.
 
         Items that are under way cost less than they may: what does not fit now may fit when they have ended.
         """
         async with self._turn:
-            while self._due:
+            while self._due and self.hopeless is None:
                 if self._fits(self._due[0]):
                     place = self._due.popleft()
                     self._running.add(place)
@@ -172,6 +206,7 @@ class Evaluation:
             raise  # it would fail the others as well
         except RunError as error:
             failure = {"type": type(error).__name__, "message": error.message}
+            self.hopeless = failure if is_hopeless(error) else self.hopeless
             runs.append(await self._runs.status(thread))
         self._book(place, runs)
         self._end(place, runs, failure, "ended")

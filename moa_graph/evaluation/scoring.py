@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from moa_graph.errors import MoAError
 from moa_graph.evaluation.datasets import Item
+from moa_graph.evaluation.rows import refuse
 from moa_graph.runs.run import Run
 from moa_graph.selecting.answers import equal, extract, normalise
 from moa_graph.spec.extracting import ExtractSpec
@@ -95,18 +95,24 @@ def is_correct(extracted: str | None, gold: Sequence[str], how: ExtractSpec | No
 
 
 def check_gold(items: Iterable[Item], how: ExtractSpec | None) -> None:
-    """Raise MoAError for gold answers that no answer could equal, and for a `how` that cannot work."""
+    """Raise MoAError for all gold answers that no answer could equal, and for a `how` that cannot work."""
     if how is None:
         return
     extract("", how)  # a spec that lacks what it needs is refused here, not when the first item is paid for
-    for item in items:
-        for gold in item.gold:
-            if _reading(gold, how) is None:
-                raise MoAError(
-                    f"item {item.id!r}: {gold[:60]!r} is no answer as `{how.by}` reads it",
-                    hint="Say where the right answers are, with --gold, or read otherwise, with --extract. "
-                    "Nothing was asked.",
-                )
+    refuse(
+        [
+            f"{_where(item)}: {gold[:60]!r} is no answer as `{how.by}` reads it"
+            for item in items
+            for gold in item.gold
+            if _reading(gold, how) is None
+        ],
+        hint="Say where the right answers are, with --gold, or read otherwise, with --extract. "
+        "Nothing was asked.",
+    )
+
+
+def _where(item: Item) -> str:
+    return f"{item.place}: item {item.id!r}" if item.place else f"item {item.id!r}"
 
 
 def error_of(run: Run) -> ItemError:

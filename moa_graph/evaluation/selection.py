@@ -14,8 +14,10 @@ from moa_graph.evaluation.results import Measure, Results
 from moa_graph.evaluation.statistics import Interval, difference_interval, mean_interval
 from moa_graph.selecting.choosing import at_random
 
-__all__ = ["Row", "Selection", "Spot", "select", "split"]
+__all__ = ["FEW", "Row", "Selection", "Spot", "select", "split"]
 
+FEW = 10
+"""Questions below which an interval over them says next to nothing."""
 _TRADE_OFFS = [step / 10 for step in range(21)]
 """The values of λ whose teams make the front."""
 
@@ -62,7 +64,7 @@ def split(count: int, how: str) -> tuple[list[int], list[int]]:
         raise MoAError("one question cannot be split", hint="Choose on some questions, test on others.")
     if how == "even-odd":
         return list(range(0, count, 2)), list(range(1, count, 2))
-    if not re.fullmatch(r"random:\d+", how):
+    if not re.fullmatch(r"random:[0-9]+", how):
         raise MoAError(f"{how!r} is no split", hint="Say even-odd, or random:SEED with a whole number.")
     chosen = at_random(count, (count + 1) // 2, how)
     return chosen, sorted(set(range(count)) - set(chosen))
@@ -169,9 +171,8 @@ class Selection:
     def _spot(self, label: str, team: Sequence[str]) -> Spot:
         agreement = self.held_out.agreement_of(team)
         votes = self._votes(team)
-        known = (
-            mean_interval if label else _value
-        )  # the random ones are many, and are drawn without intervals
+        # The random ones are many, and are drawn without intervals.
+        known = mean_interval if label else _value
         diversity = 1 - (agreement if agreement is not None else 1.0)
         return Spot(label, diversity, known(self.held_out.mean_of(team)), known(votes) if votes else None)
 

@@ -1,10 +1,11 @@
-"""How surely a figure is known: bootstrap intervals, and an exact test of changed items."""
+"""How surely a figure is known: intervals of shares and means, and an exact test of changed items."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from moa_graph.errors import MoAError
@@ -16,6 +17,7 @@ __all__ = [
     "can_be_told",
     "difference_interval",
     "mean_interval",
+    "share_interval",
     "sign_test",
 ]
 
@@ -90,6 +92,26 @@ def mean_interval(
     return bootstrap_interval(
         lambda items: float(array[items].mean()), len(array), seed=seed, resamples=resamples, level=level
     )
+
+
+def share_interval(successes: int, count: int, *, level: float = 0.95) -> Interval:
+    """Return the share of successes among `count` items with the score interval (Wilson 1927).
+
+    Unlike a bootstrap it has a width also where all items are alike: 20 of 20 is `100.0% [83.9%, 100.0%]`.
+    Raises MoAError for no items, ValueError for successes outside 0 to `count`.
+    """
+    if count < 1:
+        raise MoAError("there are no items to estimate a figure from")
+    if not 0 <= successes <= count:
+        raise ValueError(f"{successes} successes of {count} items")
+    share = successes / count
+    squared = NormalDist().inv_cdf((1 + level) / 2) ** 2 / count
+    middle = (share + squared / 2) / (1 + squared)
+    half = math.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)
+    # At the ends the bound is exact; computed it would miss it by a rounding error.
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == count else middle + half
+    return Interval(share, low, high, level)
 
 
 def difference_interval(

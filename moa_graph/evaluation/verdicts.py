@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from moa_graph.errors import MoAError
+from moa_graph.errors import MoAError, ThreadBusy
 
-__all__ = ["Choice", "Side", "Verdict", "VerdictFile"]
+__all__ = ["SIDES", "Choice", "Side", "Verdict", "VerdictFile"]
 
 Side = Literal["answer", "baseline"]
+SIDES: tuple[Side, Side] = ("answer", "baseline")
 Choice = Literal["answer", "baseline", "tie"]
 
 
@@ -48,6 +52,22 @@ class VerdictFile:
         self._path = Path(path)
         self._mended = False
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep everybody else from judging into the file; raise ThreadBusy while somebody else does."""
+        lock = FileLock(self._path.parent / f".{self._path.name}.lock")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ThreadBusy(f"{self._path}: somebody else works on these verdicts") from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def read(self) -> list[Verdict]:
         """Return all verdicts, the oldest first; raise MoAError for a line that holds none.
 
@@ -75,7 +95,10 @@ class VerdictFile:
                     self._mended = True
                 file.write(line.encode())
         except OSError as error:
-            raise MoAError(f"cannot write to {self._path}: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> MoAError:
+        return MoAError(f"cannot write to {self._path}: {error.strerror or error}")
 
     def _whole(self) -> bytes:
         """Return the content up to the end of the last whole line."""

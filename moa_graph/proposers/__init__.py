@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage
@@ -15,7 +15,7 @@ from moa_graph.events import Emit
 from moa_graph.passages import Passage, ShownSource
 from moa_graph.prompts import View
 from moa_graph.proposers.relay import Relay
-from moa_graph.state import Proposal, Reference
+from moa_graph.state import Failure, Proposal, Reference
 
 __all__ = ["NoProposal", "Proposer", "Request"]
 
@@ -72,6 +72,10 @@ class Request:
             self._composed[key] = view.of(self.messages, self.nonce)
         return list(self._composed[key])
 
+    def about(self, references: Sequence[Reference]) -> Request:
+        """Return this request with other references."""
+        return self if references is self.references else replace(self, references=references)
+
     def end_all(self, why: str) -> None:
         """Cut all calls that are still under way."""
         if not self.stop.done():
@@ -90,6 +94,10 @@ class Proposer(Protocol):
         """Return a proposal that is ok, or raise NoProposal with the record of what went wrong."""
         ...
 
-    def unasked(self, request: Request, why: str) -> Proposal:
-        """Return the record of one who is not asked any more."""
+    def unasked(self, request: Request, why: Failure) -> Proposal:
+        """Return the record of one who is not asked."""
+        ...
+
+    def too_late(self, request: Request) -> Proposal | None:
+        """Return the record of one whom it is too late to ask, None while there is time."""
         ...

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, cast, get_args
 
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
+from langchain_core.runnables.config import RunnableConfig, ensure_config
 from langgraph.errors import GraphBubbleUp
 
 from moa_graph.advising import uses_tools
@@ -22,6 +23,7 @@ from moa_graph.passages import Passage
 from moa_graph.prompts import View
 from moa_graph.proposers import NoProposal, Request
 from moa_graph.proposers.around import Paying, around, go_inside, paying
+from moa_graph.proposers.listening import heard_by
 from moa_graph.proposers.outcomes import (
     Text,
     cancelled_from_outside,
@@ -33,7 +35,8 @@ from moa_graph.proposers.outcomes import (
     retry_after,
     summary_of,
 )
-from moa_graph.proposers.retrieving import Retrieval, judge_citations, sort_out
+from moa_graph.proposers.overflow import longest, warning_of
+from moa_graph.proposers.retrieving import Retrieval, judge_citations
 from moa_graph.proposers.sources import Exchange, Source, Unanswered
 from moa_graph.proposers.spending import ANSWERED
 from moa_graph.proposers.tracing import ending_traces
@@ -50,6 +53,7 @@ BACKOFF_BASE = 0.5
 """Seconds; the n-th wait is drawn from 0 to BASE × 2ⁿ⁻¹ ("full jitter")."""
 BACKOFF_CAP = 20.0
 _ESTIMATED = "a request ended before its tokens were reported; they are estimated"
+_AIDES = frozenset(get_args(AideRole))
 _WIDE = 256
 """`max_concurrency` in the config of what runs inside a call: wide enough for the tasks of any graph."""
 
@@ -81,12 +85,12 @@ class Caller:
     instruction: str | None = None
     check: Callable[[str, int], str | None] | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Return "layer/proposer"."""
         return f"{self.layer}/{self.member.id}"
 
-    @property
+    @cached_property
     def requested_model(self) -> str:
         """Return `provider:model` of the slot, or what else is asked."""
         return self.pool.spec.requested(self.member)
@@ -110,6 +114,8 @@ class Caller:
 
         Ends half a second after the deadline or `request.stop` at the latest, even if the model ignores it.
         """
+        if (late := self.too_late(request)) is not None:
+            raise NoProposal(late)
         call = _Call(self, request)
         try:
             work = await until(call.run(), request)
@@ -122,9 +128,18 @@ class Caller:
             raise call.given_up("cut", failure("deadline", f"cut {request.stop.result()}"))
         raise call.given_up("failed", failure("deadline", "the deadline passed before the call had ended"))
 
-    def unasked(self, request: Request, why: str) -> Proposal:
+    def unasked(self, request: Request, why: Failure) -> Proposal:
         """Return the record of a call that is not made."""
-        return _Call(self, request).given_up("cut", failure("deadline", f"not asked {why}")).proposal
+        return _Call(self, request).given_up("cut", why).proposal
+
+    def too_late(self, request: Request) -> Proposal | None:
+        """Return the record of a call that it is too late to begin, None while there is time."""
+        if request.stop.done():
+            return self.unasked(request, failure("deadline", f"not asked {request.stop.result()}"))
+        if request.remaining:
+            return None
+        why = failure("deadline", "the deadline passed before it was asked")
+        return _Call(self, request).given_up("failed", why).proposal
 
     def _report_cancelled(self, call: _Call, request: Request) -> None:
         """Tell what a call took that the run's own end cuts off; nobody else will."""
@@ -143,6 +158,8 @@ class _Call:
         self.references: list[Reference] = list(request.references)
         self.started = time.monotonic()
         self.spending = caller.source.spending(request.budget)
+        acting, relay = (request.acting, request.relay) if caller.role == "aggregator" else ({}, None)
+        self.exchange = Exchange(self.spending, acting, relay)
         self.warnings: list[str] = []
         self.passages: list[Passage] = []
         """What this call alone retrieved."""
@@ -203,8 +220,7 @@ class _Call:
         if not names or request.carried:
             return
         retrieval = Retrieval(caller.id, caller.retrievers, caller.pool.redact)
-        asking = (retrieval.ask(name, request, self._config()) for name in names)
-        found = sort_out(caller.pool.spec, names, await asyncio.gather(*asking, return_exceptions=True))
+        found = await retrieval.ask_all(names, request, self._config())
         if found.failures:
             why = failure("error", "; ".join(found.failures))
             raise NoProposal(self._record("failed", self.watch.text(), why))
@@ -264,24 +280,17 @@ class _Call:
             changes=request.changes,
         )
 
-    def _exchange(self) -> Exchange:
-        request, acts = self.request, self.caller.role == "aggregator"
-        return Exchange(
-            spending=self.spending,
-            acting=request.acting if acts else {},
-            relay=request.relay if acts else None,
-        )
-
     def _said_something(self) -> bool:
         """Tell whether somebody has read tokens of this answer: then another try would contradict them."""
-        relay = self._exchange().relay
+        relay = self.exchange.relay
         return relay is not None and relay.began
 
     async def _answer(self, prompt: Sequence[BaseMessage]) -> AIMessage:
-        limit = min(self.member.timeout, self.request.remaining)
+        if not (limit := min(self.member.timeout, self.request.remaining)):
+            raise TimeoutError  # so long did it wait for its place
         async with asyncio.timeout(limit) as clock, ending_traces(self._config()) as config:
             self.watch.on_excess = stopper(clock)
-            return await self.caller.source.answer(prompt, config, self._exchange())
+            return await self.caller.source.answer(prompt, config, self.exchange)
 
     def _cut_short(self) -> None:
         self.spending.cut_short(self.watch.text().text)
@@ -293,7 +302,7 @@ class _Call:
             self.warnings += [f"inside {inside.name}: {warning}" for warning in inside.warnings]
         text = read_text(message)
         streamed = self.watch.first_token_seconds is not None
-        acting = bool(self._exchange().acting.get("tools"))
+        acting = bool(self.exchange.acting.get("tools"))
         why = judge_message(message, text, streamed=streamed, acting=acting)
         limit = self.caller.max_output_chars
         if why is None and len(text.text) > limit:
@@ -315,18 +324,18 @@ class _Call:
     def _check(self, text: Text) -> Failure | None:
         if self.caller.check is None or not (problem := self.caller.check(text.text, len(self.references))):
             return None
-        return {**failure("malformed", problem), "retryable": False}
+        return failure("malformed", problem)
 
     def _config(self) -> RunnableConfig:
-        extra: RunnableConfig = {
-            "callbacks": [self.watch],
-            "metadata": self.caller.metadata() | self.around,
+        config = without_terms(heard_by(ensure_config(), self.watch))
+        return {
+            **config,
+            "metadata": {**config.get("metadata", {}), **self.caller.metadata(), **self.around},
             "run_name": self.caller.id,
+            # Not that of the run: a graph inside would wait for its own tasks. Were it taken out, LangChain
+            # would merge it in again.
+            "max_concurrency": _WIDE,
         }
-        config = without_terms(merge_configs(ensure_config(), extra))
-        # Not that of the run: a graph inside would wait for its own tasks. If it were taken out, LangChain
-        # would merge it in again.
-        return {**config, "max_concurrency": _WIDE}
 
     def _too_long(self) -> Failure:
         limit = self.caller.max_output_chars
@@ -341,11 +350,10 @@ class _Call:
 
     def _drop_longest_reference(self) -> bool:
         """Take the longest reference out of the prompt; return False at the quorum, where that must stop."""
-        if len(self.references) <= max(1, self.request.minimum):
+        if (reference := longest(self.references, self.request.minimum)) is None:
             return False
-        longest = max(self.references, key=lambda reference: len(reference["text"]))
-        self.references.remove(longest)
-        self.warnings.append(f"context overflow: reference {longest['id']} was left out")
+        self.references.remove(reference)
+        self.warnings.append(warning_of(reference))
         return True
 
     def _backoff(self, tries: int, wait_at_least: float | None) -> float:
@@ -382,8 +390,10 @@ class _Call:
             "warnings": [*self.warnings, *([_ESTIMATED] if self.spending.cut else [])],
             "references": [reference["id"] for reference in self.references],
         }
-        if self.caller.role in get_args(AideRole):
+        if self.caller.role in _AIDES:
             record["role"] = cast("AideRole", self.caller.role)
         if self.passages:
-            record["passages"], record["nonce"] = self.passages, self.request.nonce
+            record["passages"] = self.passages
+        if self.passages or "role" in record:  # whose prompts bear the mark before the state has it
+            record["nonce"] = self.request.nonce
         return record

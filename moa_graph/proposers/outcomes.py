@@ -301,7 +301,7 @@ def read_text(message: AIMessage) -> Text:
     text, dirty = clean(str(message.text))
     parts = [str(message.additional_kwargs.get("reasoning_content") or ""), *_reasoning_blocks(message)]
     # Some templates open the element in the prompt, so that only its end shows, on a line of its own.
-    found = _THINK.match(text) or (None if "<think" in text else _THINK_END.match(text))
+    found = _THINK.match(text) or (None if "<think" in text or "</" not in text else _THINK_END.match(text))
     if found:
         parts.append(found[found.re.groups].strip())
         text = text[found.end() :].lstrip()

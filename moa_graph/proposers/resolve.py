@@ -84,6 +84,7 @@ def chooser_callers(resources: Resources) -> list[Caller]:
             caller,
             member=replace(caller.member, id=f"@ranker:{caller.member.id}"),
             role="ranker",
+            placement="user",  # a numbered list inside a proposal must not pass for one of proposals
             citations="none",
             instruction=said,
             check=_check_choice,
@@ -108,7 +109,8 @@ def window_callers(callers: Sequence[Caller], number: int) -> list[Caller]:
             caller,
             member=replace(caller.member, id=f"@window-{number}:{caller.member.id}"),
             role="synthesizer",
-            citations="none",
+            # It is told to cite, so that no source is lost on the way; the answer alone has to.
+            citations="checked" if caller.citations == "required" else caller.citations,
         )
         for caller in callers
     ]

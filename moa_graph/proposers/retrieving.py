@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class Retrieval:
     id: str
     retrievers: RetrieverPool
     redact: Callable[[str], str]
+
+    async def ask_all(self, names: Sequence[str], request: Request, config: RunnableConfig) -> Retrieved:
+        """Return what several retrievers find for the question."""
+        asking = (self.ask(name, request, config) for name in names)
+        return sort_out(self.retrievers.spec, names, await asyncio.gather(*asking, return_exceptions=True))
 
     async def ask(self, name: str, request: Request, config: RunnableConfig) -> list[Passage]:
         """Return what a retriever finds for the question, and report it; raise RetrievalError, redacted."""

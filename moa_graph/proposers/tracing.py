@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -24,16 +24,17 @@ __all__ = ["ending_traces"]
 _CUT = "ended from outside, before its answer was complete"
 
 
-@asynccontextmanager
-async def ending_traces(config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
+def ending_traces(config: RunnableConfig) -> AbstractAsyncContextManager[RunnableConfig]:
     """Yield the config for a call; if it is cut off, report what it had begun as ended by an error.
 
     Otherwise LangSmith would show those runs as pending, OpenTelemetry would export no span of them, and
     tracers would keep their prompts in memory for ever.
     """
-    if not _is_heard(config):  # as in most runs; listening takes time
-        yield config
-        return
+    return _ending(config) if _is_heard(config) else nullcontext(config)  # listening takes time
+
+
+@asynccontextmanager
+async def _ending(config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
     watch = _OpenRuns()
     try:
         yield heard_by(config, watch)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from moa_graph.proposers import Request
 
-__all__ = ["look_at", "until"]
+__all__ = ["aside", "look_at", "until"]
 
 T = TypeVar("T")
 
@@ -17,6 +17,8 @@ CANCEL_GRACE = 0.5
 
 A model that ignores cancellation keeps its place in `limits.max_concurrency` until it ends.
 """
+_SMALL = 100_000
+"""Characters that are read and compared in some hundredths of a second."""
 
 
 async def until(work: Coroutine[Any, Any, T], request: Request) -> asyncio.Future[T] | None:
@@ -31,6 +33,19 @@ async def until(work: Coroutine[Any, Any, T], request: Request) -> asyncio.Futur
             future.cancel()
             await asyncio.wait({future}, timeout=CANCEL_GRACE)
     return future if future.done() and not future.cancelled() else None
+
+
+async def aside(work: Callable[[], T], size: int, request: Request) -> T:
+    """Return what work on so many characters gives; big work is done in a thread, and others go on meanwhile.
+
+    Raises TimeoutError at the deadline. The thread is left behind then, as nothing can end it.
+    """
+    if size <= _SMALL:
+        return work()
+    ended = await until(asyncio.to_thread(work), request)
+    if ended is None:
+        raise TimeoutError
+    return ended.result()
 
 
 def look_at(work: asyncio.Future[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -37,7 +36,7 @@ class TokenWatch(BaseCallbackHandler):
         self._began = time.monotonic()
         self._pieces: dict[UUID | None, list[str]] = {}
         """What was streamed, by run: inside a nested mixture several models write at once."""
-        self._lengths: Counter[UUID | None] = Counter()  # the limit is one output's
+        self._lengths: dict[UUID | None, int] = {}  # the limit is one output's
         self.first_token_seconds: float | None = None
 
     def on_llm_new_token(
@@ -55,8 +54,8 @@ class TokenWatch(BaseCallbackHandler):
             return
         piece = token if isinstance(token, str) else (chunk.text if chunk else "")
         self._pieces.setdefault(run_id, []).append(piece)
-        self._lengths[run_id] += len(piece)
-        if self._lengths[run_id] > self._max_chars:
+        self._lengths[run_id] = length = self._lengths.get(run_id, 0) + len(piece)
+        if length > self._max_chars:
             # Not raised: LangChain logs whatever a callback raises.
             self.too_long = True
             self.on_excess()

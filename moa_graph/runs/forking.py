@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from langgraph.graph import START
@@ -9,9 +10,10 @@ from langgraph.graph import START
 from moa_graph.errors import ThreadError
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import Origin, ThreadRecord, key_of, now, read_record
-from moa_graph.runs.reuse import Reuse, reusable, same_passages
+from moa_graph.runs.reuse import Reuse, reusable
 from moa_graph.runs.stores import Store
 from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
+from moa_graph.runs.ways import same_passages
 from moa_graph.state import Proposal
 
 __all__ = ["fork_thread", "free_name"]
@@ -47,7 +49,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
         source.proposals,
         _spoken(source) if unfinished else {},
         sum(step != RETRIEVE for step in source.ended_steps),
-        source.stopped["layer"] if source.stopped else None,
+        source.stopped,
     )
     record = ThreadRecord.new(
         name, mixture.spec, Origin(thread=source.record.thread, checkpoint=source.checkpoint)
@@ -73,7 +75,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
     layers = [layer.name for layer in mixture.spec.layers]
     steps = [START] + [RETRIEVE] * retrieved + layers[: found.ended] + [AGGREGATOR] * found.answered
     await mixture.graph(store).aupdate_state(
-        fork.config(), _values(source, found, retrieved=retrieved), as_node=steps[-1]
+        fork.config(), _values(source, found, layers, retrieved=retrieved), as_node=steps[-1]
     )
     fork = await Thread.load(store, record, mixture)
     if found.answered:
@@ -88,7 +90,7 @@ def _spoken(source: Thread) -> dict[str, Proposal]:
     return {**failed, **source.kept, **source.finished}
 
 
-def _values(source: Thread, found: Reuse, *, retrieved: bool) -> dict[str, Any]:
+def _values(source: Thread, found: Reuse, layers: Sequence[str], *, retrieved: bool) -> dict[str, Any]:
     values = source.values
     state: dict[str, Any] = {"messages": source.conversation}
     if found.answered:
@@ -99,8 +101,9 @@ def _values(source: Thread, found: Reuse, *, retrieved: bool) -> dict[str, Any]:
         state |= {key: values[key] for key in ("passages", "moa_warnings") if values.get(key)}
     if (found.ended or retrieved) and "nonce" in values:
         state["nonce"] = values["nonce"]
-    if found.stopped:
-        state["moa_stopped"] = source.stopped
+    message = source.conversation[-1].id
+    if found.stopped is not None:
+        state["moa_stopped"] = {"message": message, "layer": layers[found.ended - 1], "reason": found.stopped}
     if found.kept:
-        state["moa_kept"] = {"message": source.conversation[-1].id, "proposals": found.kept}
+        state["moa_kept"] = {"message": message, "proposals": found.kept}
     return state | {"status": "answered" if found.answered else "running"}

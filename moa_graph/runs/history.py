@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +15,9 @@ from moa_graph.runs.commands import command
 from moa_graph.runs.showing import view_of
 from moa_graph.runs.thread import Thread
 from moa_graph.runs.trusting import check_names, check_state, trusting
-from moa_graph.state import Proposal, is_proposal
+from moa_graph.state import Proposal, is_needless, is_proposal
 
-__all__ = ["Checkpoint", "find_checkpoint", "history_of", "prompt_of", "threads_of"]
+__all__ = ["Checkpoint", "find_checkpoint", "history_of", "prompt_of", "threads_of", "when_asked"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ async def threads_of(latest: Thread) -> list[Thread]:
             if snapshot.metadata.get("source") == "input":
                 continue  # the next one says the same, and is where a run begins
             turn = turns.get(str(snapshot.metadata.get("moa_turn")), latest.turn)
-            thread = replace(latest, snapshot=snapshot, turn=turn, finished={}, reply=None)
+            thread = replace(latest, snapshot=snapshot, turn=turn, finished={}, given=None)
             check_state(thread.values, (), answered=thread.answered)
             check_names({**thread.proposals, **thread.kept}, thread.steps)
             found.append(thread)
@@ -93,6 +94,29 @@ async def find_checkpoint(
     return found[-1]
 
 
+async def when_asked(thread: Thread, id_: str) -> Thread:
+    """Return the thread as it stood when somebody was asked about proposals that were edited since.
+
+    Raises ThreadError in a fork, which has only what they have become.
+    """
+    about = thread.proposals[id_]["references"] if id_ in thread.proposals else []
+    if not _is_edited(thread, id_, about):
+        return thread
+    for earlier in await threads_of(thread):
+        known = earlier.turn.id == thread.turn.id and id_ in earlier.proposals
+        if known and not _is_edited(earlier, id_, about):
+            return earlier
+    raise ThreadError(
+        f"what {id_!r} was shown has been edited since", hint="The thread that this is a fork of has it."
+    )
+
+
+def _is_edited(thread: Thread, id_: str, about: Sequence[str]) -> bool:
+    """Tell whether a call is about proposals of its own layer that were edited; earlier ones cannot be."""
+    records = [thread.proposals[other] for other in about if other in thread.proposals]
+    return any(record["edited"] for record in records if record["layer"] == id_.partition("/")[0])
+
+
 def prompt_of(thread: Thread, id_: str) -> list[BaseMessage]:
     """Return the exact messages that a proposer, or an aggregator ("aggregator/slot"), was shown.
 
@@ -116,9 +140,14 @@ def prompt_of(thread: Thread, id_: str) -> list[BaseMessage]:
     if id_ not in calls or not calls[id_]["attempts"]:
         asked = f"There are: {', '.join(calls)}." if calls else "Nobody has been asked so far."
         raise ThreadError(f"{id_!r} was not asked", hint=asked)
-    return view_of(thread, calls[id_], calls).of(
-        thread.conversation, calls[id_].get("nonce") or thread.values.get("nonce")
-    )
+    try:
+        view = view_of(thread, calls[id_], calls)
+    except LookupError:
+        raise ThreadError(
+            f"the spec of thread {thread.record.thread!r} asks for no {id_!r}",
+            hint="The thread that this is a fork of has it.",
+        ) from None
+    return view.of(thread.conversation, calls[id_].get("nonce") or thread.values.get("nonce"))
 
 
 def _describe(number: int, thread: Thread) -> Checkpoint:
@@ -136,7 +165,7 @@ def _describe(number: int, thread: Thread) -> Checkpoint:
         by=thread.metadata.get("moa_by"),
         next_layer=thread.next_step,
         ok=statuses["ok"],
-        failed=len(proposals) - statuses["ok"],
+        failed=len(proposals) - statuses["ok"] - sum(map(is_needless, proposals)),
         calls=sums["calls"],
         cost=sums["cost"],
         seconds=round(sum(record["seconds"] for record in thread.proposals.values()), 4),

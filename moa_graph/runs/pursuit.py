@@ -135,7 +135,9 @@ async def _follow(
 ) -> dict[str, Any] | None:
     """Run the graph; return the last checkpoint if its aggregator ended, None if it stopped before a step."""
     config = thread.config()
-    config["configurable"][TERMS] = Terms(paid=thread.failures, fan_out="every_call")
+    # By their ids: LangGraph finds what a task gave only while the step asks for the same in the same order.
+    made = Terms(made=thread.finished, answer=thread.given)
+    config["configurable"][TERMS] = Terms(paid=thread.failures, fan_out="every_call", **made)
     modes = ["custom", "updates", "checkpoints"] + ["messages"] * tokens
     answered, last = False, None
     stream = graph.astream(

@@ -10,7 +10,7 @@ from moa_graph.prompts import View
 from moa_graph.proposers.resolve import chooser_instruction
 from moa_graph.runs.thread import AGGREGATOR, Thread
 from moa_graph.selecting.aides import Aide, comparer, judge, pair_ranker, ranker, summarizer
-from moa_graph.selecting.visibility import as_reference, changes_in
+from moa_graph.selecting.visibility import Offer, Reader, as_reference, changes_in, references_for
 from moa_graph.spec.schema import MoASpec, ReferencesSpec
 from moa_graph.state import Proposal, Reference, is_proposal
 
@@ -23,7 +23,7 @@ class _Way(NamedTuple):
     placement: Literal["system", "user"]
     instruction: str | None
     system: str | None = None
-    acts: bool = False
+    cites: bool = False
     advises: bool = False
     spec: ReferencesSpec | None = None
 
@@ -34,11 +34,11 @@ def view_of(thread: Thread, record: Proposal, known: Mapping[str, Proposal]) -> 
     before = _step_before(thread, record["layer"])
     uses = uses_tools(thread.conversation)
     return View(
-        references=_references(way.spec, record, known),
+        references=_references(thread, way.spec, record, known),
         passages=[*thread.passages, *record.get("passages", [])],
         placement=way.placement,
         system=way.system,
-        cite=way.acts and thread.spec.aggregator.citations != "none",
+        cite=way.cites and thread.spec.aggregator.citations != "none",
         flat=way.advises and uses,
         advise=way.advises and uses and not _is_agent(thread.spec, record),
         instruction=way.instruction,
@@ -47,7 +47,7 @@ def view_of(thread: Thread, record: Proposal, known: Mapping[str, Proposal]) -> 
 
 
 def _references(
-    spec: ReferencesSpec | None, record: Proposal, known: Mapping[str, Proposal]
+    thread: Thread, spec: ReferencesSpec | None, record: Proposal, known: Mapping[str, Proposal]
 ) -> list[Reference]:
     shown = [known[id_] for id_ in record["references"]]
     if spec is None:
@@ -57,13 +57,26 @@ def _references(
             for each in shown
         ]
     behind = [_behind(each, known) for each in shown]
-    several = len({each["layer"] for each in behind if is_proposal(each)}) > 1
+    several = _sees_several(thread, spec, record, known)
     return [
         {"id": each["id"], "text": each["text"]}
         if not is_proposal(proposal)  # the synthesis of a window
         else as_reference(spec, proposal, each if each is not proposal else None, several=several)
         for each, proposal in zip(shown, behind, strict=True)
     ]
+
+
+def _sees_several(
+    thread: Thread, spec: ReferencesSpec, record: Proposal, known: Mapping[str, Proposal]
+) -> bool:
+    """Tell whether a reader saw several layers, of which one of its windows may hold one alone."""
+    step = record["layer"]
+    names = {layer.name for layer in thread.spec.layers}
+    ran = [name for name in thread.steps[: thread.steps.index(step)] if name in names]
+    name = None if step == AGGREGATOR else record["proposer"]
+    reader = Reader(name, step, str(thread.conversation[-1].text))
+    seen = references_for(spec, Offer(ran, list(known.values())), reader)
+    return len({known[each["id"]]["layer"] for each in seen}) > 1
 
 
 def _behind(record: Proposal, known: Mapping[str, Proposal]) -> Proposal:
@@ -83,8 +96,8 @@ def _way(thread: Thread, record: Proposal) -> _Way:
         references = spec.aggregator.references
         system = spec.aggregator.system
         if role == "ranker":
-            return _Way(references.placement, chooser_instruction(spec), system, spec=references)
-        return _Way(references.placement, references.instruction, system, acts=role is None, spec=references)
+            return _Way("user", chooser_instruction(spec), system, spec=references)
+        return _Way(references.placement, references.instruction, system, cites=True, spec=references)
     layer = next(layer for layer in spec.layers if layer.name == record["layer"])
     member = next(member for member in spec.members(layer) if member.id == name)
     references = layer.references

@@ -34,7 +34,7 @@ from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal, Stopped
 from moa_graph.usage import estimate_tokens
 
-__all__ = ["AGGREGATOR", "RETRIEVE", "Thread", "steps_of"]
+__all__ = ["AGGREGATOR", "RETRIEVE", "Thread", "steps_of", "used_first"]
 
 AGGREGATOR = "aggregator"
 
@@ -49,8 +49,8 @@ class Thread:
     """Hold what is known of a thread at one checkpoint.
 
     `begun` tells whether the checkpoint belongs to `turn` or to the one before it. `finished` are proposals
-    that are committed, but whose layer has not ended; `reply` is the record of an answer that is committed,
-    but not yet in the conversation.
+    that are committed, but whose layer has not ended; `given` is an answer that is committed, but not yet in
+    the conversation.
     """
 
     store: Store
@@ -59,7 +59,7 @@ class Thread:
     mixture: Mixture
     snapshot: StateSnapshot
     finished: Mapping[str, Proposal] = field(default_factory=dict)
-    reply: Proposal | None = None
+    given: Mapping[str, Any] | None = None
 
     @classmethod
     async def load(
@@ -96,11 +96,11 @@ class Thread:
             check_names({**thread.proposals, **thread.kept}, thread.steps)
         if not thread.begun:
             return thread
-        finished = {value["id"]: value for _, _, value in writes if is_proposal(value)}
+        made = {value["id"]: value for _, _, value in writes if is_proposal(value)}
         order = {id_: place for place, id_ in enumerate(thread.ids)}
-        finished = dict(sorted(finished.items(), key=lambda item: order.get(item[0], len(order))))
-        reply = next((value["proposal"] for _, _, value in writes if is_answer(value)), None)
-        return cls(store, record, thread.turn, mixture, snapshot, finished, reply)
+        made = dict(sorted(made.items(), key=lambda item: order.get(item[0], len(order))))
+        given = next((value for _, _, value in writes if is_answer(value)), None)
+        return cls(store, record, thread.turn, mixture, snapshot, used_first(made), given)
 
     def at(self, written: Mapping[str, Any]) -> Thread:
         """Return the thread at a checkpoint that its run has just written, as LangGraph streams it."""
@@ -108,7 +108,7 @@ class Thread:
         snapshot = StateSnapshot(
             written["values"], tuple(written["next"]), written["config"], metadata, None, None, (), ()
         )
-        return replace(self, snapshot=snapshot, finished={}, reply=None)
+        return replace(self, snapshot=snapshot, finished={}, given=None)
 
     @property
     def spec(self) -> MoASpec:
@@ -146,9 +146,7 @@ class Thread:
     def stopped(self) -> Stopped | None:
         """Return after which layer of this turn it was enough, and why; None while all layers are to run."""
         stopped: Stopped | None = self.values.get("moa_stopped") if self.begun else None
-        messages = self.values.get("messages") or []
-        # The turn's question is the last message, or stands before the answer.
-        return stopped if stopped and stopped["message"] in [each.id for each in messages[-2:]] else None
+        return stopped if stopped and stopped["message"] == self.turn.message_ids[-1] else None
 
     @cached_property
     def ids(self) -> list[str]:
@@ -184,10 +182,16 @@ class Thread:
 
     @property
     def kept(self) -> dict[str, Proposal]:
-        """Return the proposals that a fork carried over for a layer that has not ended."""
+        """Return what a fork or an import carried over for a step that has not ended."""
         kept = self.values.get("moa_kept") if self.begun else None
         # A turn that was given up may have left some behind.
-        return dict(kept["proposals"]) if kept and kept["message"] == self.conversation[-1].id else {}
+        there = kept["proposals"] if kept and kept["message"] == self.conversation[-1].id else {}
+        return {id_: record for id_, record in there.items() if record["layer"] not in self.ended_steps}
+
+    @property
+    def reply(self) -> Proposal | None:
+        """Return the record of the answer that is committed, but not yet in the conversation."""
+        return self.given["proposal"] if self.given else None
 
     @property
     def answered(self) -> bool:
@@ -290,6 +294,16 @@ def steps_of(spec: MoASpec, stopped: Stopped | None = None) -> list[str]:
 
 def _nothing(config: RunnableConfig) -> StateSnapshot:
     return StateSnapshot({}, (), config, None, None, None, (), ())
+
+
+def used_first(records: Mapping[str, Proposal]) -> dict[str, Proposal]:
+    """Return records in their order, but for those that others refer to, which come before these."""
+    found: dict[str, Proposal] = {}
+    left = dict(records)
+    while left:
+        ready = [id_ for id_, record in left.items() if left.keys().isdisjoint(record["references"])]
+        found |= {id_: left.pop(id_) for id_ in ready or list(left)}
+    return found
 
 
 def _call_of(record: Proposal) -> tuple[Any, ...]:

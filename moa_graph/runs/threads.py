@@ -22,7 +22,7 @@ from moa_graph.runs.asking import digest_of, new_turn, question_of
 from moa_graph.runs.commands import command, new_thread
 from moa_graph.runs.editing import approve, change_of, commit
 from moa_graph.runs.forking import fork_thread, free_name
-from moa_graph.runs.history import Checkpoint, find_checkpoint, history_of, prompt_of
+from moa_graph.runs.history import Checkpoint, find_checkpoint, history_of, prompt_of, when_asked
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.pinning import check_pin
 from moa_graph.runs.pursuit import pursue
@@ -159,7 +159,7 @@ class Runs:
         self, thread: str, proposal: str, *, checkpoint: str | int | None = None
     ) -> list[BaseMessage]:
         """Return the exact messages that a proposer, or an aggregator ("aggregator/slot"), was shown."""
-        return prompt_of(await self._at(thread, checkpoint), proposal)
+        return prompt_of(await when_asked(await self._at(thread, checkpoint), proposal), proposal)
 
     async def show(self, thread: str, *, checkpoint: str | int | None = None) -> Run:
         """Return how a thread stood at a checkpoint, by default the newest one."""

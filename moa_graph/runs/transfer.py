@@ -29,7 +29,7 @@ from moa_graph.runs.portable import (
 from moa_graph.runs.records import FORMAT, Origin, ThreadRecord, Turn, key_of, read_record
 from moa_graph.runs.redacting import Redactor
 from moa_graph.runs.stores import Store
-from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
+from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread, used_first
 from moa_graph.spec.loading import parse_spec, spec_hash
 from moa_graph.state import Proposal, Stopped
 
@@ -111,9 +111,7 @@ def _event(number: int, thread: Thread, before: Thread | None) -> Iterator[Line]
         made = [dict(proposal) for proposal in thread.proposals.values() if proposal["layer"] == layer]
         stopped = {"stopped": thread.stopped["reason"]} if thread.stopped else {}
         yield {"type": "layer", **about, "layer": layer, "proposals": made, **stopped}
-    kept = thread.values.get("moa_kept") or {"message": None, "proposals": {}}
-    carried = kept["proposals"] if kept["message"] == thread.turn.message_ids[-1] else {}
-    for proposal in {**carried, **thread.finished}.values():
+    for proposal in used_first({**thread.kept, **thread.finished}).values():
         yield {"type": "finished", "proposal": dict(proposal)}
 
 

@@ -7,24 +7,22 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from moa_graph.errors import MoAError
 from moa_graph.selecting.choices import read_choice
 from moa_graph.selecting.fields import read_field
-from moa_graph.selecting.marks import announced, last_of, unmarked
-from moa_graph.selecting.mathematics import canonical_mathematics
-from moa_graph.selecting.numbers import numbers_in
+from moa_graph.selecting.marks import unmarked
+from moa_graph.selecting.mathematics import canonical_mathematics, same_mathematics
+from moa_graph.selecting.searching import last_match
+from moa_graph.selecting.stated import read_number, stated_number
 from moa_graph.spec.extracting import LETTERS, Equality, ExtractSpec, path_steps
+from moa_graph.text import clean
 
 __all__ = ["Vote", "equal", "extract", "normalise", "vote"]
 
 _LONGEST = 50_000
-_LONGEST_FOR_PATTERN = 10_000
 """Characters at the end of a text that are read; the answer stands there."""
 
-_RUN = re.compile(r"(.)\1{200,}", re.DOTALL)
-_CLAUSE = re.compile(r"[,;.]\s|\s(?:because|since|when|for|with|where)\s")
 _NO_ANSWER = re.compile(r"(?:```\w*|\$\$|\\\]|\\end\{\w+\*?\}|[-*_=]{3,}|[\]})]+)\s*")
 _EDGES = " \t\r\n*_`\"'“”\u2018\u2019«».,;:!"
 
@@ -53,27 +51,50 @@ def extract(text: str, how: ExtractSpec) -> str | None:
     None where there is no such answer: the text abstains. Raises MoAError for a spec that lacks what it
     needs.
     """
+    return _guarded(_extracted, text, how)
+
+
+def _extracted(text: str, how: ExtractSpec) -> str | None:
     if how.by == "number":
-        return _number(text[-_LONGEST:])
+        return read_number(text[-_LONGEST:])
     if how.by == "choice":
         return read_choice(text[-_LONGEST:], how.choices or LETTERS)
     found = _found(text, how)
-    return None if found is None else normalise(found, how)
+    return None if found is None else _normalised(found, how)
 
 
 def normalise(answer: str, how: ExtractSpec) -> str | None:
     """Return an answer that stands alone, such as a gold answer, in canonical form; None if it is none."""
+    return _guarded(_normalised, answer, how)
+
+
+def _normalised(answer: str, how: ExtractSpec) -> str | None:
     if how.by == "choice":
         return read_choice(answer, how.choices or LETTERS)
     return _CANONICAL[how.compares](answer)
 
 
+def _guarded(read: Callable[[str, ExtractSpec], str | None], text: str, how: ExtractSpec) -> str | None:
+    """Return a cleaned answer, or None where it cannot be read: a hostile text is no reason to end a run."""
+    try:
+        answer = read(text, how)
+    except (ValueError, ArithmeticError, RecursionError):  # such as a number of too many digits
+        return None
+    return None if answer is None else clean(answer)[0]
+
+
 def equal(one: str | None, other: str | None, how: ExtractSpec) -> bool:
-    """Tell whether two answers that stand alone are the same; what is no answer equals nothing."""
+    """Tell whether two answers that stand alone are the same; what is no answer equals nothing.
+
+    Of mathematical ones one may leave out the unit of measure: "12 cm" is a gold "12", but no "12 m".
+    """
     if one is None or other is None:
         return False
     canonical = normalise(one, how)
-    return canonical is not None and canonical == normalise(other, how)
+    gold = normalise(other, how)
+    if canonical is None or gold is None:
+        return False
+    return canonical == gold or (how.compares == "math" and same_mathematics(canonical, gold))
 
 
 def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> Vote | None:
@@ -106,40 +127,14 @@ def _found(text: str, how: ExtractSpec) -> str | None:
     return _match(text, needed) if how.by == "regex" else read_field(text[-_LONGEST:], path_steps(needed))
 
 
-def _number(text: str) -> str | None:
-    """Return the number that is announced last, else the last one.
-
-    None where "Answer: infinitely many" is all that is announced, whatever numbers stand before.
-    """
-    for after in announced(text):
-        clause = _CLAUSE.split(after.text, maxsplit=1)[0]  # "3 + 4 = 7, for 2 people" means 7
-        for part in (clause.rpartition("=")[2], after.text):
-            if (number := next(numbers_in(part), None)) is not None:
-                return number
-        if (
-            after.firm
-            and re.search(r"[^\W_]", after.text)
-            and next(numbers_in(text[after.end :]), None) is None
-        ):
-            return None
-    return last_of(numbers_in(text))
-
-
 def _last_line(text: str) -> str | None:
     lines = (line.strip() for line in reversed(text.splitlines()))
     return next((line for line in lines if line and not _NO_ANSWER.fullmatch(line)), None)
 
 
-@lru_cache(maxsize=64)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
-
-
 def _match(text: str, pattern: str) -> str | None:
     """Return the first group of the last match, or all of it where there is no group."""
-    # What a model repeats without end is shortened: a search goes back over it again and again.
-    tail = _RUN.sub(lambda run: run[1] * 200, text[-_LONGEST_FOR_PATTERN:])
-    last = last_of(_compiled(pattern).finditer(tail))
+    last = last_match(text, pattern)
     if last is None:
         return None
     return next((group for group in last.groups() if group is not None), None) if last.groups() else last[0]
@@ -147,8 +142,10 @@ def _match(text: str, pattern: str) -> str | None:
 
 def _folded(text: str) -> str | None:
     """Return words without case, spacing, emphasis and final points, and without what announces them."""
-    words = unicodedata.normalize("NFKC", text).replace("**", "").strip(_EDGES)
-    return re.sub(r"\s+", " ", unmarked(words).strip(_EDGES)).casefold() or None
+    words, before = unicodedata.normalize("NFKC", text).replace("**", "").strip(_EDGES), ""
+    while words != before:  # "Final answer: the answer is 5"
+        words, before = unmarked(words).strip(_EDGES), words
+    return re.sub(r"\s+", " ", words).casefold() or None
 
 
 def _exact(text: str) -> str | None:
@@ -156,7 +153,7 @@ def _exact(text: str) -> str | None:
 
 
 _CANONICAL: dict[Equality, Callable[[str], str | None]] = {
-    "number": _number,
+    "number": stated_number,
     "folded": _folded,
     "exact": _exact,
     "math": canonical_mathematics,

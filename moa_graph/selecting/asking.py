@@ -75,16 +75,25 @@ RESIDUAL = (
 _BETTER = re.compile(r"[>≻≥=]")
 _NUMBER = re.compile(r"\d+")
 _MOST_DIGITS = 9
-_VERDICT = re.compile(r"\b(STOP|CONTINUE)\b")
+_RANKING = re.compile(r"\d[^\d\n>≻≥]*[>≻≥][^\d\n]*\d")
+_VERDICT = re.compile(
+    r"\W*(?:(?:my |the |final )*(?:verdict|answer|decision)\W+(?:is\W+)?)?(stop|continue)\W*", re.IGNORECASE
+)
+"""All of a line that is a verdict: where the word stands in a sentence, the sentence may say the opposite."""
+
+_NOTHING = re.compile(r"\W*(?:NONE\b(?![ \t]+\w)|(?i:none)\W*\Z)")
+"""The beginning of a reply that is NONE; "None of them …" says something."""
 
 
 def read_ranking(reply: str, count: int, least: int = 1) -> list[int] | None:
-    """Return the indices from best to worst that the last line of a reply with a number says.
+    """Return the indices from best to worst that the last line of a reply with a ranking says.
 
-    Those that it leaves out follow in their order. None when it names a number that there is not, one twice,
-    or fewer than `least`, or when it is not clear which numbers are meant.
+    Where no line has two numbers with a sign between them, it is the last one with a number. Those that are
+    left out follow in their order. None when a number is named that there is not, one twice, or fewer than
+    `least`, or when it is not clear which numbers are meant.
     """
-    parts = [_numbers_in(part) for part in _BETTER.split(_last_line_with(_NUMBER, reply))]
+    line = _last_line_with(_RANKING, reply) or _last_line_with(_NUMBER, reply)
+    parts = [_numbers_in(part) for part in _BETTER.split(line)]
     if len(parts) > 1:  # what stands before and after a ranking may hold numbers, too
         parts = [parts[0][-1:], *parts[1:-1], parts[-1][:1]]
     numbers = [number - 1 for part in parts for number in part]
@@ -116,14 +125,14 @@ def read_comparison(reply: str) -> Literal[0, 1, 2] | None:
 
 
 def read_enough(reply: str) -> bool | None:
-    """Tell whether a judge said STOP; None if the last line with a verdict has both, or there is none."""
-    verdicts = set(_VERDICT.findall(_last_line_with(_VERDICT, reply)))
-    return verdicts == {"STOP"} if len(verdicts) == 1 else None
+    """Tell whether the last line that is nothing but a verdict says STOP; None if there is none."""
+    verdicts = [found[1] for line in reply.splitlines() if (found := _VERDICT.fullmatch(line))]
+    return verdicts[-1].upper() == "STOP" if verdicts else None
 
 
 def read_residual(reply: str) -> str:
-    """Return what a comparer wrote down, "" for NONE."""
-    return "" if re.fullmatch(r"\W*none\W*", reply.strip(), re.IGNORECASE) else reply.strip()
+    """Return what a comparer wrote down, "" for NONE and whatever comes after it."""
+    return "" if _NOTHING.match(reply) else reply.strip()
 
 
 def _numbers_in(text: str) -> list[int]:

@@ -16,7 +16,18 @@ _OBJECT = re.compile(r'\{\s*"|\[')
 _DECODER = json.JSONDecoder(strict=False, parse_constant=str)
 _MISSING = object()
 
-_LOST_BACKSLASH = re.compile(r"[\f\b](?=[a-z])|\t(?=ext|imes|heta|frac)|\r(?=ight)|\n(?=eq\b)")
+_COMMANDS = {
+    "t": "tan tanh tau tbinom text textbf textit textrm tfrac theta therefore tilde times to triangle"
+    " triangleq triangleleft triangleright",
+    "r": "rangle rbrace rceil rfloor rho right rightarrow rightleftharpoons rm root rVert rvert rtimes",
+    "n": "nabla natural ne nearrow neg neq newline nexists ngeq nleq nmid not notin nparallel nsubseteq nu"
+    " nwarrow",
+}
+_REST = {first: "|".join(word[1:] for word in words.split()) for first, words in _COMMANDS.items()}
+_LOST_BACKSLASH = re.compile(
+    r"[\f\b](?=[a-z])" + "".join(rf"|\{first}(?=(?:{rest})(?![a-z]))" for first, rest in _REST.items())
+)
+"""What JSON took for an escape, where the rest of a command of LaTeX follows."""
 _LETTER = {"\f": "f", "\b": "b", "\t": "t", "\r": "r", "\n": "n"}
 
 

@@ -9,10 +9,10 @@ from operator import mul
 from typing import TypeVar
 
 from moa_graph.errors import MoAError
-from moa_graph.models.ranking import Bag, cosine
+from moa_graph.models.ranking import Bag
 from moa_graph.models.sentences import terms
 
-__all__ = ["bag_of", "of_vectors", "similarities", "weights"]
+__all__ = ["bag_of", "between", "of_vectors", "similarities", "weights"]
 
 T = TypeVar("T")
 
@@ -26,12 +26,22 @@ def similarities(texts: Sequence[str]) -> list[list[float]]:
     smooth weight never vanishes: what all of a few proposals say is what they have in common. Equal texts
     are 1 alike, even blank ones; a blank one and another text 0.
     """
-    vectors = weights([bag_of(text) for text in texts])
+    directions = _directions(texts)
 
     def likeness(one: int, other: int) -> float:
-        return 1.0 if texts[one] == texts[other] else _bounded(cosine(vectors[one], vectors[other]))
+        return 1.0 if texts[one] == texts[other] else _dot(directions[one], directions[other])
 
     return _table(range(len(texts)), likeness)
+
+
+def between(some: Sequence[str], others: Sequence[str]) -> list[list[float]]:
+    """Return how alike each of some texts is to each of others, as `similarities` of all of them has it."""
+    directions = _directions([*some, *others])
+    mine, theirs = directions[: len(some)], directions[len(some) :]
+    return [
+        [1.0 if one == other else _dot(own, its) for other, its in zip(others, theirs, strict=True)]
+        for one, own in zip(some, mine, strict=True)
+    ]
 
 
 def of_vectors(vectors: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -58,6 +68,22 @@ def weights(bags: Sequence[Bag]) -> list[dict[str, float]]:
     counts = Counter(term for bag in bags for term in bag)
     idf = {term: 1 + math.log((1 + len(bags)) / (1 + count)) for term, count in counts.items()}
     return [{term: (1 + math.log(count)) * idf[term] for term, count in bag.items()} for bag in bags]
+
+
+def _directions(texts: Sequence[str]) -> list[dict[str, float]]:
+    """Return the TF-IDF weights of texts as vectors of length 1; of a blank text there are none."""
+    vectors = weights([bag_of(text) for text in texts])
+    lengths = [math.hypot(*vector.values()) for vector in vectors]
+    return [
+        {term: weight / length for term, weight in vector.items()}
+        for vector, length in zip(vectors, lengths, strict=True)
+    ]
+
+
+def _dot(one: Bag, other: Bag) -> float:
+    if len(other) < len(one):
+        one, other = other, one
+    return _bounded(sum(weight * other[term] for term, weight in one.items() if term in other))
 
 
 def _table(items: Sequence[T], likeness: Callable[[T, T], float]) -> list[list[float]]:

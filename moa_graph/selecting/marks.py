@@ -53,9 +53,8 @@ def announced(text: str) -> Iterator[Announced]:
             if content is not None:
                 yield Announced(content, firm=True, end=mark.end())
         else:
-            after = text[mark.end() : mark.end() + _LONGEST].lstrip(" \t\r\n*_\"'#>")
-            firm = bool(mark["colon"] or mark["firm"])
-            yield Announced(after.partition("\n")[0], firm=firm, end=mark.end())
+            after = _line(text, mark.end())
+            yield Announced(after, firm=bool(mark["colon"] or mark["firm"]), end=mark.end())
 
 
 def boxed(text: str) -> str | None:
@@ -73,6 +72,15 @@ def unmarked(line: str) -> str:
     """Return a line without the words that announce an answer, such as "The final answer is"."""
     match = _PREFIX.match(line)
     return line[match.end() :] if match else line
+
+
+def _line(text: str, start: int) -> str:
+    """Return the first line of text that begins there; of a long one whole words, lest a number is cut."""
+    window = text[start : start + _LONGEST]
+    line = window.lstrip(" \t\r\n*_\"'#>")
+    first, broken, _ = line.partition("\n")
+    whole = broken or start + len(window) == len(text)
+    return first if whole or text[start + len(window)].isspace() else first.rpartition(" ")[0]
 
 
 def _last_marks(text: str) -> list[re.Match[str]]:

@@ -1,17 +1,20 @@
 """Mathematical answers in LaTeX, written so that the usual spellings of one answer are one text.
 
-The idea is that of the MATH benchmark (Hendrycks et al. 2021, arXiv 2103.03874): spacing, units, sizes of
-delimiters and the short forms of fractions and roots do not count; nothing is evaluated but plain numbers.
+The idea is that of the MATH benchmark (Hendrycks et al. 2021, arXiv 2103.03874): spacing, sizes of
+delimiters and the short forms of fractions and roots do not count, nor do units of no measure; nothing is
+evaluated but plain numbers.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from moa_graph.selecting.marks import boxed, unmarked
 from moa_graph.selecting.numbers import whole_number
+from moa_graph.selecting.units import UNIT, unit_of
 
-__all__ = ["canonical_mathematics"]
+__all__ = ["canonical_mathematics", "same_mathematics"]
 
 _LONGEST = 2_000
 _INLINE = re.compile(
@@ -32,7 +35,12 @@ _UNICODE = str.maketrans(
 )
 _WORDS = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s?\{([^{}]*)\}"
 
-_REWRITES = [
+
+def _unit(match: re.Match[str]) -> str:
+    return unit_of(match[1], match["power"] or "")
+
+
+_REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(pattern), to)
     for pattern, to in (
         (r"\\(?:left|right|[bB]ig[glr]?|displaystyle|limits|quad|qquad)(?![A-Za-z])\.?|\\[,!;: ]|~", " "),
@@ -42,12 +50,12 @@ _REWRITES = [
         (r"\\neq(?![A-Za-z])", r"\\ne"),
         (r"\\times(?![A-Za-z])", r"\\cdot"),
         (r"\^\s?(?:\{\s?\\circ\s?\}|\\circ)|\\degrees?(?![A-Za-z])|\\?%|\\\$", ""),
-        (rf"(?<=[\d}}])\s?{_WORDS}(?:\s?\^\s?\{{?\d\}}?)?\s?$", ""),  # a unit
+        (rf"(?<=[\d}}])\s?{_WORDS}(?P<power>\s?\^\s?\{{?\d\}}?)?\s?$", _unit),
         (rf"{_WORDS}", r"\1"),
         (
-            r"(?<=\d)\s[A-Za-z]{2,20}(?:\s[A-Za-z]{2,20}){0,3}(?:\s?\^\s?\{?\d\}?)?\s?$",
-            "",
-        ),  # a unit, in plain words
+            r"(?<=\d)\s([A-Za-z]{2,20}(?:\s[A-Za-z]{2,20}){0,3}|[mgLsh])(?P<power>\s?\^\s?\{?\d\}?)?\s?$",
+            _unit,
+        ),
         (r"^\s?[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?\s?(?:=|\\in(?![A-Za-z]))(?=[^=]+$)", ""),
         (r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s?(\{[^{}]*\})\s?(\d)", r"\\frac\1{\2}"),
@@ -64,12 +72,14 @@ def canonical_mathematics(text: str) -> str | None:
     r"""Return a mathematical answer in canonical spelling; None where nothing is left.
 
     Of a sentence, what stands in its last `\boxed{}` is taken, else its last formula between dollars.
-    Numbers are written as `canonical_number` writes them, so `\frac12`, `1/2` and `0.5` are the same.
+    Numbers are written as `canonical_number` writes them, so `\frac12`, `1/2` and `0.5` are the same. What is
+    counted is left out ("12 apples"), what is measured is kept: 12 inches are not 12 feet.
     """
     text = unmarked(_formula(text[-_LONGEST:]).strip())
     if (number := whole_number(text.strip(" $").rstrip("."))) is not None:
         return number
     text = re.sub(r"[ \t\r\n]+", " ", text.translate(_UNICODE)).strip("*` ")
+    listed = re.search(r",(?:\s|\\ )", text) is not None
     for pattern, to in _REWRITES:
         text = pattern.sub(to, text)
         if to == " ":
@@ -77,7 +87,16 @@ def canonical_mathematics(text: str) -> str | None:
     text = text.strip("$").rstrip(".,;:")
     while text.startswith("{") and text.endswith("}") and "{" not in text[1:-1]:
         text = text[1:-1]
-    return whole_number(text) or text or None
+    number = whole_number(text)
+    if number is not None and listed:
+        return text.replace(",", ", ")  # "1, 234" is two numbers
+    return number or text or None
+
+
+def same_mathematics(one: str, other: str) -> bool:
+    """Tell whether two answers in canonical spelling are the same, if one may leave out the unit."""
+    first, second = one.partition(UNIT), other.partition(UNIT)
+    return one == other or (first[0] == second[0] and bool(first[2]) != bool(second[2]))
 
 
 def _formula(text: str) -> str:

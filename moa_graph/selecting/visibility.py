@@ -14,6 +14,7 @@ from moa_graph.state import Proposal, Reference, is_shown
 __all__ = [
     "Offer",
     "Reader",
+    "all_see_the_same",
     "as_reference",
     "changes_in",
     "layers_seen",
@@ -67,6 +68,11 @@ def references_for(spec: ReferencesSpec, offer: Offer, reader: Reader) -> list[R
         seen = [seen[index] for index in shuffled(len(seen), seed)]
     several = len({record["layer"] for record in seen}) > 1
     return [as_reference(spec, record, offer.summaries.get(record["id"]), several=several) for record in seen]
+
+
+def all_see_the_same(spec: ReferencesSpec, offer: Offer) -> bool:
+    """Tell whether it makes no difference who reads."""
+    return spec.order == "listed" and all(see == "all" and own for _, see, own in _sources(spec, offer))
 
 
 def changes_in(records: Mapping[str, Proposal], layer: str | None) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from moa_graph.spec.document import Path, Place, as_mapping, as_sequence, show
 from moa_graph.spec.kinds import ids_of
 from moa_graph.spec.parts import Part, raw_proposers
 from moa_graph.spec.schema import default_layer_name
 
-__all__ = ["Layers", "fault_at_key", "fault_unknown"]
+__all__ = ["Layers", "fault_at_key", "fault_unknown", "may_stop_after"]
 
 
 class Layers:
@@ -24,6 +26,31 @@ class Layers:
             ]
             for number, layer in enumerate(self.data)
         ]
+
+
+def may_stop_after(
+    by: str, unchanged: int, agree: int, widths: Sequence[int], residuals: Sequence[bool]
+) -> list[int]:
+    """Return after how many layers, but for all of them, there can be what a stop waits for.
+
+    `unchanged` is the number of layers in a row that change nothing, `agree` that of equal answers; for each
+    layer there is its width, and whether somebody writes down what it changed.
+    """
+
+    def there_can_be(number: int) -> bool:
+        match by:
+            case "agreement":
+                return widths[number - 1] >= agree
+            case "no_change":
+                return number > unchanged
+            case "similarity":
+                return number > 1
+            case "residual":
+                return number > unchanged and all(residuals[number - unchanged : number])
+            case _:
+                return True
+
+    return [number for number in range(1, len(widths)) if there_can_be(number)]
 
 
 def fault_at_key(part: Part, path: Path, message: str, expected: str) -> None:

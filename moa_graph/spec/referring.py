@@ -9,8 +9,11 @@ from moa_graph.spec.document import Path, as_mapping, as_sequence, show
 from moa_graph.spec.kinds import check_twice
 from moa_graph.spec.layering import Layers, fault_at_key, fault_unknown
 from moa_graph.spec.parts import Part
+from moa_graph.spec.primitives import ReferencesSpec
 
 __all__ = ["check_references"]
+
+_KEYS = {field.alias or name for name, field in ReferencesSpec.model_fields.items()} - {"from"}
 
 
 def check_references(part: Part, layers: Layers, path: Path, holder: dict[str, Any], number: int) -> None:
@@ -23,20 +26,46 @@ def check_references(part: Part, layers: Layers, path: Path, holder: dict[str, A
         message = "the first layer has nothing before it to refer to"
         fault_at_key(part, here, message, "`references` in a later layer or in the aggregator")
         return
+    if references.get("from") == "none":
+        _check_silent(part, here, references, [key for key in references if key in _KEYS])
+        return
     _check_pairs(part, here, references)
     if readers is None:
         _check_aggregator(part, here, references)
     elif references.get("from") == "own":
-        for key in ("see", "self"):
-            if references.get(key) is not None:
-                message = f"`{key}` says nothing beside `from: own`"
-                fault_at_key(part, (*here, key), message, f"no `{key}`, or another `from`")
+        _check_silent(part, here, references, ["see", "self"])
+    else:
+        _check_self(part, here, references)
     before = layers.names[:number]
     sources = _sources(references, before)
     _check_sources(part, here, sources, before)
     seen = {id_ for _, name in sources if name in before for id_ in layers.ids[layers.names.index(name)]}
     for place, see in _sees(references):
         _check_see(part, (*here, *place), see, readers, seen)
+
+
+def _check_silent(part: Part, here: Path, references: dict[str, Any], keys: list[str]) -> None:
+    """Note keys that say nothing beside what `from` says."""
+    for key in keys:
+        if references.get(key) is not None:
+            message = f"`{key}` says nothing beside `from: {references['from']}`"
+            fault_at_key(part, (*here, key), message, f"no `{key}`, or another `from`")
+
+
+def _check_self(part: Part, here: Path, references: dict[str, Any]) -> None:
+    """Note `self: false` beside `see: own`: one's own is all that is seen then."""
+    see = references.get("see")
+    sources = list(enumerate(map(as_mapping, as_sequence(references.get("from")))))
+    places: list[tuple[Path, Any, Any]] = [
+        ((*here, "from", index), source.get("see") or see, source.get("self")) for index, source in sources
+    ]
+    if not any(source.get("see") not in (None, "own") for _, source in sources):
+        places.append((here, see, references.get("self")))
+    for place, seen, own in places:
+        if seen == "own" and own is False:
+            fault_at_key(
+                part, (*place, "self"), "`self` says nothing beside `see: own`", "no `self`, or another `see`"
+            )
 
 
 def _check_pairs(part: Part, here: Path, references: dict[str, Any]) -> None:

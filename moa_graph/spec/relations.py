@@ -7,7 +7,7 @@ from typing import Any
 
 from moa_graph.spec.document import Path, as_mapping
 from moa_graph.spec.extracting import check_extract
-from moa_graph.spec.layering import Layers, fault_at_key, fault_unknown
+from moa_graph.spec.layering import Layers, fault_at_key, fault_unknown, may_stop_after
 from moa_graph.spec.parts import Part
 from moa_graph.spec.referring import check_references
 
@@ -49,6 +49,8 @@ _EXAMPLES = {
     "agree": "how many equal answers are enough, such as 2",
     "threshold": "a number from 0 to 1",
 }
+_WIDEST_PAIRWISE = 32
+"""Each proposer meets each other one in both places: 992 comparisons."""
 _LAYERS_NEEDED = {"agreement": 1, "no_change": 3, "similarity": 3, "residual": 3, "judge": 2}
 """After the last layer the aggregator comes in any case, and some of these compare with the layer before."""
 
@@ -77,6 +79,10 @@ def _check_layer(part: Part, layers: Layers, number: int, layer: dict[str, Any])
         keep, width = select.get("keep"), len(layers.ids[number])
         if isinstance(keep, int) and 0 < width < keep:
             part.fault((*here, "keep"), f"{keep} of a layer of {width}", expected=f"at most {width}")
+        if select.get("by") == "pairwise" and width > _WIDEST_PAIRWISE:
+            message = f"`by: pairwise` takes {width * (width - 1)} comparisons in a layer of {width}"
+            expected = f"at most {_WIDEST_PAIRWISE} proposers, or `by: rank`"
+            part.fault((*here, "by"), message, expected=expected)
     if number == 0 and layer.get("residual") is not None:
         fault_at_key(part, (*path, "residual"), "the first layer has changed nothing", "a later layer")
 
@@ -132,19 +138,45 @@ def _check_stop(part: Part, layers: Layers, stop: dict[str, Any]) -> None:
     if isinstance(agree, int) and widest and agree > widest:
         message = f"the widest layer has {widest} proposer{'s' * (widest != 1)}"
         part.fault(("stop", "agree"), message, expected=f"at most {widest}")
-    if most is None:
-        _check_effect(part, stop, count)
+    elif isinstance(least, int) and least <= count and (most is None or most == count):
+        _check_effect(part, layers, stop, least)
 
 
-def _check_effect(part: Part, stop: dict[str, Any], count: int) -> None:
+def _check_effect(part: Part, layers: Layers, stop: dict[str, Any], least: int) -> None:
     """Note a stop that never comes, whatever the layers say."""
-    way, unchanged = stop.get("by"), stop.get("layers", 1)
+    way, unchanged, agree = stop.get("by"), stop.get("layers", 1), stop.get("agree", 2)
+    count, widths = len(layers.data), [len(ids) for ids in layers.ids]
     if not isinstance(way, str) or way not in _LAYERS_NEEDED or not isinstance(unchanged, int):
         return
     needed = _LAYERS_NEEDED[way] + (unchanged - 1 if "layers" in _STOP[way][1] else 0)
     if count < needed:
         message = f"`by: {way}` can leave out no layer of {count}"
         part.fault(("stop", "by"), message, expected=f"at least {needed} layers")
+        return
+    residuals = [bool(layer.get("residual")) for layer in layers.data]
+    if not all(widths) or not isinstance(agree, int) or (way == "residual" and not any(residuals)):
+        return  # these have faults of their own
+    may = may_stop_after(way, unchanged, agree, widths, residuals)
+    if any(number >= least for number in may) or (way == "agreement" and agree < widths[-1]):
+        return
+    if way == "residual" and not may:
+        where = (
+            f"no {unchanged} layers in a row before the last have"
+            if unchanged > 1
+            else "no layer but the last has"
+        )
+        part.fault(("stop", "by"), f"{where} a `residual`", expected="`residual` before the last layer")
+    elif way == "agreement":
+        message = f"{agree} equal answers can leave out no layer and nobody in one"
+        part.fault(("stop", "agree"), message, expected=_fewer(widths, least))
+    else:
+        message = f"`by: {way}` can leave out no layer from then on"
+        part.fault(("stop", "min_layers"), message, expected=f"at most {max(may)}")
+
+
+def _fewer(widths: list[int], least: int) -> str:
+    most = max([*widths[least - 1 : -1], widths[-1] - 1])
+    return f"at most {most}" if most >= 2 else "a lower `min_layers`"
 
 
 def _check_reduce(part: Part, layers: Layers, aggregator: dict[str, Any]) -> None:
@@ -156,6 +188,8 @@ def _check_reduce(part: Part, layers: Layers, aggregator: dict[str, Any]) -> Non
         part.fault((*path, "model"), '"model" is missing', expected="a slot: who writes the answer")
     if way != "synthesize" and not layers.data:
         fault_at_key(part, (*path, "reduce"), "there are no proposals to take one of", "layers")
+    if way != "synthesize":
+        _check_choosing(part, way, as_mapping(aggregator.get("references")))
     for key, value in aggregator.items():
         there = value not in (None, [], {}, "none") or key == "on_error"
         if there and key in _REDUCING.difference(*_REDUCE[way]):
@@ -164,6 +198,17 @@ def _check_reduce(part: Part, layers: Layers, aggregator: dict[str, Any]) -> Non
     _check_extract(part, path, aggregator)
     if way == "vote":
         _check_vote(part, layers, aggregator)
+
+
+def _check_choosing(part: Part, way: str, references: dict[str, Any]) -> None:
+    """Note references among which nothing can be chosen, and a place where no chooser sees them."""
+    path: Path = ("aggregator", "references")
+    if references.get("from") == "none":
+        message = f"`reduce: {way}` takes one of the proposals that it sees"
+        part.fault((*path, "from"), message, expected="previous, all, or a list of layers")
+    if way != "vote" and references.get("placement") == "system":
+        message = f"`reduce: {way}` shows the proposals in the user's message"
+        part.fault((*path, "placement"), message, expected="user, or no `placement`")
 
 
 def _check_vote(part: Part, layers: Layers, aggregator: dict[str, Any]) -> None:

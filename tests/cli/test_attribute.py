@@ -85,6 +85,20 @@ def test_a_proposal_added_by_hand_is_compared_with_too(answered: Moa) -> None:
     assert "[close] Something else entirely.\n    draft/mine, similarity 1.00" in out
 
 
+def test_an_answer_that_was_taken_is_said_to_be_the_proposal(answered: Moa, tmp_path: Path) -> None:
+    document = json.loads((tmp_path / "said.yaml").read_text())
+    document["aggregator"] = {"reduce": "vote", "extract": "last-line"}
+    (tmp_path / "vote.yaml").write_text(json.dumps(document))
+    ask("vote.yaml", "t2", "Why?")
+    result = answered("attribute", "t2")
+    assert result.stdout.splitlines()[1:3] == [
+        "the answer is refine/a, word for word: it was taken, not written (vote 1 of 2)",
+        "(similar wording, which is no proof of cause)",
+    ]
+    assert json.loads(answered("attribute", "t2", "--json").stdout)["decision"]["proposal"] == "refine/a"
+    assert json.loads(answered("attribute", "t1", "--json").stdout)["decision"] is None
+
+
 def test_a_layer_without_proposals_is_refused(answered: Moa) -> None:
     result = answered("attribute", "t1", "--layer", "none")
     assert result.exit_code == 2
@@ -140,11 +154,20 @@ def test_the_record_of_a_rerun_has_both_answers(moa: Moa, served: SpecFile) -> N
     assert (record["calls"], record["control"]) == (1, None)
 
 
+def test_a_wrong_proposal_is_told_without_yes(moa: Moa, served: SpecFile) -> None:
+    ask(served([["ok@a", "ok@b"]], "ok@z"))
+    result = moa("attribute", "t1", "--drop", "layer-1/nobody")
+    assert result.exit_code == 2
+    assert "nobody saw a proposal 'layer-1/nobody'" in result.stderr
+
+
 def test_without_a_terminal_yes_is_needed_and_nothing_is_forked(moa: Moa, served: SpecFile) -> None:
-    ask(served([["ok@a"]], "ok@z"))
+    ask(served([["ok@a", "ok@b"]], "ok@z"))
     result = moa("attribute", "t1", "--drop", "layer-1/ok-a")
     assert result.exit_code == 2
-    assert "--yes" in result.stderr
+    asked = "nobody can be asked here: Run again without layer-1/ok-a (1 call, cost at most $"
+    assert result.stderr.startswith(f"error: {asked}")
+    assert result.stderr.endswith("\nhint: Add --yes. Nothing was called.\n")
     assert len(with_store(lambda runs: runs.threads())) == 1
 
 

@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from moa_graph.cli.compare import compare
+from moa_graph.cli.run_names import run_names
 
 
 @pytest.fixture
@@ -37,13 +38,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_difference_is_told_with_intervals_and_what_changed(run: Any) -> None:
     out = run("-" * 20 + "+" * 20, "+" * 19 + "0" + "+" * 19 + "-", calls=3).stdout
     lines = [line.split() for line in out.splitlines()]
-    assert out.startswith("40 items in both runs; 0 only in RUN_A, 0 only in RUN_B\n")
-    assert lines[1] == ["RUN_A", "RUN_B", "RUN_B", "−", "RUN_A"]
+    assert out.startswith("40 items in both runs; 0 only in a.jsonl, 0 only in b.jsonl\n")
+    assert lines[1] == ["a.jsonl", "b.jsonl", "b.jsonl", "−", "a.jsonl"]
     assert lines[2][:3] == ["correct,", "%", "50.0"]
     assert "+45.0 [+" in out
-    assert "RUN_B is higher" in out
+    assert "b.jsonl is higher" in out
     calls = next(line for line in out.splitlines() if line.startswith("calls"))
-    assert calls.endswith("-4.00 [-4.00, -4.00]  RUN_B is lower")
+    assert calls.endswith("-4.00 [-4.00, -4.00]  b.jsonl is lower")
     cost = next(line for line in out.splitlines() if line.startswith("cost"))
     assert cost.endswith("no difference can be told")
     assert "19 right in both, 1 wrong in both, 19 wrong → right, 1 right → wrong" in out
@@ -52,8 +53,9 @@ def test_a_difference_is_told_with_intervals_and_what_changed(run: Any) -> None:
 
 def test_an_interval_that_holds_zero_is_never_called_a_difference(run: Any) -> None:
     out = run("+-+-+-+-+-", "+-+-+-+--+").stdout
-    assert "RUN_B is" not in out
-    assert out.count("no difference can be told") == 4
+    assert "b.jsonl is" not in out
+    assert out.count("no difference can be told") == 3
+    assert out.count("depends on the load") == 1
 
 
 def test_long_lists_are_cut_unless_all_is_asked_for(run: Any) -> None:
@@ -83,6 +85,21 @@ def test_a_measure_of_some_items_alone_says_of_how_many(run: Any, tmp_path: Path
 def test_as_json_everything_is_there(run: Any) -> None:
     found = json.loads(run("+-", "-+", "--json").stdout)
     assert found["items"] == 2
-    assert [change["id"] for change in found["won"]] == ["1"]
+    assert (found["run_a"], found["run_b"], found["only_run_a"]) == ("a.jsonl", "b.jsonl", [])
+    assert found["won"] == [{"id": "1", "run_a": "5", "run_b": "4", "gold": "4"}]
+    assert found["differences"][0]["run_a"]["value"] == 0.5
     assert found["differences"][0]["measure"] == "correct"
     assert found["differences"][0]["difference"]["level"] == 0.95
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (("out/a", "out/b/"), ("a", "b")),
+        (("x/out", "y/out"), ("x/out", "y/out")),
+        (("out", "out"), ("out (1)", "out (2)")),
+        (("..", "."), ("..", ".")),
+    ],
+)
+def test_runs_are_called_by_what_tells_them_apart(runs: tuple[str, str], names: tuple[str, str]) -> None:
+    assert run_names(*runs) == names

@@ -54,12 +54,15 @@ def test_a_spec_is_measured_and_its_proposers_stand_beside_it(
     lines = result.stdout.splitlines()
     assert lines[0] == "sums on data: 3 items: 3 answered, 0 failed"
     assert lines[1].split() == ["accuracy", "of", "failed", "unread"]
-    assert lines[2].split() == ["answer", "100.0%", "[100.0%,", "100.0%]", "3", "0", "0"]
-    assert lines[3].split() == ["draft/a", "66.7%", "[0.0%,", "100.0%]", "3", "0", "0"]
+    assert lines[2].split() == ["answer", "100.0%", "[43.9%,", "100.0%]", "3", "0", "0"]
+    assert lines[3].split() == ["draft/a", "66.7%", "[20.8%,", "93.9%]", "3", "0", "0"]
     assert lines[4].split()[:2] == ["draft/b", "100.0%"]
     assert lines[5].startswith("calls per item 3.000 [3.000, 3.000], time per item ")
     assert lines[6].startswith("cost $0, ")
-    assert lines[7] == "in brackets: 95 % intervals, by bootstrap over the items"
+    assert (
+        lines[7]
+        == "in brackets: 95 % intervals over the items; Wilson's for accuracies, by bootstrap for means"
+    )
     assert "q1: correct, 3 calls, cost $0, " in result.stderr
     assert result.stderr.endswith("records: eval-sums-data/records.jsonl\n")
     assert [record["id"] for record in records(tmp_path / "eval-sums-data")] == ["q1", "q2", "q3"]
@@ -72,9 +75,46 @@ def test_what_is_done_is_kept_and_said(moa: Moa, replayed_sums: str, tmp_path: P
     assert moa("eval", replayed_sums, data, "--extract", "number", "--limit", "2").exit_code == 0
     result = moa("eval", replayed_sums, data, "--sample", "3", "--seed", "7")
     assert "kept from before: 2 of 3 items answered, cost $0\n" in result.stderr
-    assert "[3/3] q3: answered, " in result.stderr
+    assert "[3/3] q3: correct, " in result.stderr
+    assert "answers are read as before: number; --extract says otherwise\n" in result.stderr
+    result = moa("eval", replayed_sums, data, "--limit", "1")
+    assert result.stdout.startswith("sums on data: 1 item: 1 answered, 0 failed\n")
+    assert len(records(tmp_path / "eval-sums-data")) == 3
+
+
+def test_without_a_way_to_read_answers_it_says_that_nothing_is_judged(
+    moa: Moa, replayed_sums: str, tmp_path: Path
+) -> None:
+    result = moa("eval", replayed_sums, dataset(tmp_path, ROWS))
     assert "nothing was judged: say how an answer is read, with --extract\n" in result.stderr
     assert "accuracy" not in result.stdout
+
+
+def test_a_vote_without_an_answer_is_not_tried_again_in_vain(
+    moa: Moa, replayed_sums: str, tmp_path: Path
+) -> None:
+    document = json.loads((tmp_path / "sums.yaml").read_text())
+    document["aggregator"] = {"reduce": "vote", "extract": {"by": "json-path", "path": "answer"}}
+    (tmp_path / "sums.yaml").write_text(json.dumps(document))
+    result = moa("eval", replayed_sums, dataset(tmp_path, ROWS), "--extract", "number")
+    assert result.exit_code == 1
+    assert "3 items failed because the vote gave no answer" in result.stderr
+    assert "`on_error: first`" in result.stderr
+    assert "tries again" not in result.stderr
+
+
+def test_a_key_that_is_refused_ends_the_evaluation_at_once(
+    moa: Moa, served: SpecFile, server: FakeOpenAI, tmp_path: Path
+) -> None:
+    spec = served([["ok@a"]], "401@z")
+    rows = [{"id": n, "question": f"{n}?"} for n in range(30)]
+    result = moa("eval", spec, dataset(tmp_path, rows), "--concurrency", "2", "--out", "out")
+    assert result.exit_code == 1
+    assert server.count("401@z") <= 2
+    assert re.search(r"stopped with 2[89] items left, for none can be answered: .*auth", result.stderr)
+    assert "when that is mended, the same command goes on\n" in result.stderr
+    result = moa("eval", spec, "data.jsonl", "--concurrency", "1", "--out", "out", "--json")
+    assert json.loads(result.stdout)["stopped"]["type"] == "AggregatorFailed"
 
 
 def test_json_gives_one_object(moa: Moa, replayed_sums: str, tmp_path: Path) -> None:
@@ -175,6 +215,14 @@ def test_outputs_are_written_for_a_judge(
         assert written == expected[form]
 
 
+def test_a_question_that_was_not_recorded_leaves_the_others_their_turn(
+    moa: Moa, replayed_sums: str, tmp_path: Path
+) -> None:
+    rows = [{"id": n, "question": f"What is {n}?", "gold": "0"} for n in range(9)] + ROWS
+    result = moa("eval", replayed_sums, dataset(tmp_path, rows), "--concurrency", "1")
+    assert result.stdout.startswith("sums on data: 12 items: 3 answered, 9 failed\n")
+
+
 def test_outputs_without_an_answer_are_counted(moa: Moa, replayed_sums: str, tmp_path: Path) -> None:
     rows = [{"instruction": "1+1?"}, {"instruction": "Unknown?"}]
     result = moa("eval", replayed_sums, dataset(tmp_path, rows), "--format", "alpaca_eval", "--out", "out")
@@ -194,12 +242,14 @@ def test_outputs_without_an_answer_are_counted(moa: Moa, replayed_sums: str, tmp
         (["--max-cost", "-1"], "--max-cost"),
         (["--format", "csv"], "alpaca_eval"),
         (["--extract", "{by: number"], "neither YAML nor JSON"),
-        (["--extract", "nonsense"], "by: Input should be 'number'"),
-        (["--extract", "[1]"], "--extract"),
+        (["--extract", "nonsense"], 'by: not one of the known words; expected one of "number", "choice"'),
+        (["--extract", "{by: numbr}"], '(did you mean "number"?)'),
+        (["--extract", "regex"], "`regex` needs `pattern`"),
+        (["--extract", "[1]"], "a list stands here; expected a mapping such as {by: number}"),
         (["--question", "nothing"], "data.jsonl:1: it has no field 'nothing'"),
         (["--gold", "nothing"], "data.jsonl:1: it has no field 'nothing'"),
         (["--id", "nothing"], "data.jsonl:1: it has no field 'nothing'"),
-        (["--extract", "number", "--gold", "question"], "is no answer as `number` reads it"),
+        (["--extract", "number", "--gold", "question"], "data.jsonl:3: item 'q3': 'What?' is no answer"),
         (["--format", "mt_bench"], "does not suit mt_bench: it has not 2 turns"),
     ],
 )

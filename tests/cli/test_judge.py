@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from moa_graph.cli import judge as command
 from moa_graph.cli.judge import judge
 from moa_graph.cli.stopping import Stopped
+from moa_graph.errors import MoAError, RunError
 from moa_graph.evaluation import judging
 from tests.evaluation.test_judging import fair
 from tests.fakes.models import ScriptedChatModel
@@ -25,16 +26,22 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
     """Run `moa judge` on two runs with a judge in this process; give the answers of both."""
     monkeypatch.chdir(tmp_path)
 
-    def invoke(old: list[str | None], new: list[str | None], *options: str, by: Any = fair) -> Result:
+    def invoke(
+        old: list[str | None],
+        new: list[str | None],
+        *options: str,
+        by: Any = fair,
+        real: bool = False,
+    ) -> Result:
         for name, answers in (("a.jsonl", old), ("b.jsonl", new)):
             records = [{"id": number, "answer": answer} for number, answer in enumerate(answers)]
             Path(name).write_text("".join(json.dumps(record) + "\n" for record in records))
         rows = [{"id": number, "question": "Why?"} for number in range(max(len(old), len(new)))]
         Path("d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        real = judging.Judge
+        whole = judging.Judge
 
         def with_model(spec: Any) -> judging.Judge:
-            return real(spec, models={"judge": ScriptedChatModel(by)})
+            return whole(spec, models=None if real else {"judge": ScriptedChatModel(by)})
 
         monkeypatch.setattr(judging, "Judge", with_model)
         app = typer.Typer()
@@ -45,7 +52,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
         try:
             return CliRunner().invoke(app, ["a.jsonl", "b.jsonl", *given], catch_exceptions=False)
         finally:
-            monkeypatch.setattr(judging, "Judge", real)
+            monkeypatch.setattr(judging, "Judge", whole)
 
     return invoke
 
@@ -62,9 +69,10 @@ def test_the_win_rate_of_the_second_run_is_told_with_all_that_limits_it(judged: 
     assert result.exit_code == 0
     assert out.startswith("13 pairs, each judged in both orders\n")
     assert "left out, without an answer in one run: 1 item\nleft out, in one run only: 1 item\n" in out
-    assert "win rate of RUN_B: 92.3 [76.9, 100.0] %: RUN_B is preferred\n" in out
+    assert "win rate of b.jsonl against a.jsonl: 92.3 [66.7, 98.6] %: b.jsonl is preferred\n" in out
     assert "won 12, lost 1, tied 0, not judged 0\n" in out
-    assert "length-controlled: 89.5 [" in out
+    controlled = next(line for line in out.splitlines() if line.startswith("length-controlled: "))
+    assert "no difference can be told (under 50 items its penalty pulls it towards 50 %)" in controlled
     assert "verdicts that changed with the order: 0.0 % of the pairs\n" in out
     assert "won by the answer in the first place: 13, in the second: 13\n" in out
     assert out.endswith("26 calls, cost unknown; the verdicts are in verdicts.jsonl\n")
@@ -72,12 +80,12 @@ def test_the_win_rate_of_the_second_run_is_told_with_all_that_limits_it(judged: 
 
 def test_few_pairs_tell_no_difference_and_no_length_control(judged: Judged) -> None:
     out = judged(["bad", "bad"], ["good", "good"]).stdout
-    assert "win rate of RUN_B: 100.0 [100.0, 100.0] %: no difference can be told\n" in out
+    assert "win rate of b.jsonl against a.jsonl: 100.0 [34.2, 100.0] %: no difference can be told\n" in out
     assert "length-controlled: unknown (2 judged items are too few" in out
 
 
 def test_the_first_run_may_be_preferred(judged: Judged) -> None:
-    assert "RUN_A is preferred" in judged(["good"] * 8, ["bad"] * 8).stdout
+    assert "a.jsonl is preferred" in judged(["good"] * 8, ["bad"] * 8).stdout
 
 
 def test_as_json_everything_is_there_and_the_same_command_asks_for_nothing_again(judged: Judged) -> None:
@@ -94,7 +102,57 @@ def test_replies_that_say_nothing_give_no_win_rate(judged: Judged) -> None:
     result = judged(["bad"], ["good"], by="Well.")
     assert "no pair has both verdicts: there is no win rate\n" in result.stdout
     assert "verdicts unparsable: 2, failed: 0, not asked for: 0\n" in result.stdout
-    assert result.exit_code == 0
+    assert (
+        "unparsable, and not asked for again, is a reply whose last line is no verdict, such as: Well.\n"
+        in (result.stdout)
+    )
+    assert result.exit_code == 1
+
+
+def test_a_ceiling_that_is_reached_says_so_and_what_is_enough(judged: Judged, tmp_path: Path) -> None:
+    slot = {"model": "host:judge", "price": {"input": 0.0, "output": 1000.0}, "max_tokens": 100}
+    document = {"moa": 1, "name": "j", "models": {"judge": slot}, "aggregator": {"model": "judge"}}
+    (tmp_path / "judge.yaml").write_text(json.dumps(document))
+    options = ["--model", "judge.yaml", "--concurrency", "1"]
+    result = judged(["bad"] * 3, ["good"] * 3, *options, "--max-cost", "0.107")
+    assert result.exit_code == 1
+    assert (
+        "the ceiling is reached: $0.0100 spent, and the next verdict may cost $0.10; "
+        "--max-cost 0.41 is enough for all\n"
+    ) in result.stdout
+    assert judged(["bad"] * 3, ["good"] * 3, *options, "--max-cost", "0.41").exit_code == 0
+
+
+def test_who_is_preferred_is_in_the_json(judged: Judged) -> None:
+    found = json.loads(judged(["bad"] * 8, ["good"] * 8, "--json").stdout)
+    assert (found["run_a"], found["run_b"], found["preferred"]) == ("a.jsonl", "b.jsonl", "run_b")
+    assert found["length_controlled"] is None
+    assert "too few" in found["length_controlled_unknown"]
+    answers = ["good" + " word" * (7 * number % 13) for number in range(60)]
+    found = json.loads(judged(["bad and bad again"] * 60, answers, "--json", "--out", "w.jsonl").stdout)
+    assert found["length_controlled_unknown"] == "all items were judged alike: the length's effect is unknown"
+    answers[3] = answers[11] = "bad"
+    found = json.loads(judged(["ok, bad and bad"] * 58 + ["good"] * 2, answers, "--json", "-o", "x").stdout)
+    assert found["length_controlled_preferred"] == "run_b"
+
+
+@pytest.mark.parametrize("model", ["quatsch", "openai:", "nonsense:"])
+def test_a_judge_that_is_neither_a_model_nor_a_file_is_a_wrong_option(judged: Judged, model: str) -> None:
+    result = judged(["bad"], ["good"], "--model", model)
+    assert result.exit_code == 2
+    assert "--model" in result.stderr
+    assert "neither provider:model nor a spec file" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_a_replayed_judge_without_the_recorded_answer_is_no_matter_of_an_aggregator(
+    judged: Judged, tmp_path: Path
+) -> None:
+    (tmp_path / "said.jsonl").write_text('{"question": "x", "text": "VERDICT: A"}\n')
+    with pytest.raises(RunError, match="the judge cannot give any verdict") as raised:
+        judged(["bad"], ["good"], "--model", "replay:said.jsonl", real=True)
+    assert "recorded answers" in raised.value.hint
+    assert "aggregator" not in str(raised.value)
+    assert "said.jsonl has no answer" in raised.value.message
 
 
 def test_verdicts_that_failed_make_the_exit_code_1(judged: Judged) -> None:
@@ -104,6 +162,8 @@ def test_verdicts_that_failed_make_the_exit_code_1(judged: Judged) -> None:
     result = judged(["bad"], ["good"], by=broken)
     assert result.exit_code == 1
     assert "failed: 2" in result.stdout
+    assert "failed, and asked for again by the same command: " in result.stdout
+    assert "broken" in result.stdout
 
 
 def test_a_spec_file_judges_with_its_prices(judged: Judged, tmp_path: Path) -> None:
@@ -118,9 +178,8 @@ def test_without_a_dataset_that_a_run_names_the_option_is_asked_for(judged: Judg
     judged(["bad"], ["good"])
     app = typer.Typer()
     app.command()(judge)
-    result = CliRunner().invoke(app, ["a.jsonl", "b.jsonl", "--model", "host:judge"])
-    assert result.exit_code == 2
-    assert "which dataset" in result.stderr
+    with pytest.raises(MoAError, match="which dataset"):
+        CliRunner().invoke(app, ["a.jsonl", "b.jsonl", "--model", "host:judge"], catch_exceptions=False)
 
 
 def test_on_a_terminal_verdicts_are_counted(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:

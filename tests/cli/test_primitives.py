@@ -98,7 +98,8 @@ def test_json_has_proposals_and_what_was_said_about_them_apart(moa: Moa, ranked:
 def test_a_selection_that_cannot_be_made_leaves_all(moa: Moa, written: Written) -> None:
     spec = written([{**DRAFT, "select": {**RANK, "model": "unclear"}}], {"model": "z"})
     stderr = moa("run", spec, "Why?").stderr
-    assert "draft: all 3 go on (select by rank)" in stderr
+    why = "the reply is no ranking of at least 2"
+    assert f"draft: all 3 go on (select by rank), as there was no selection: {why}\n" in stderr
     assert "draft/@ranker: failed after" in stderr
     assert "  draft/@ranker failed: malformed: the reply is no ranking of at least 2" in stderr
 
@@ -223,3 +224,55 @@ def test_a_recorded_run_with_a_ranker_and_a_judge_is_replayed(
     for key in ("answer", "stopped", "calls"):
         assert replayed[key] == before[key]
     assert [aide["text"] for aide in replayed["aides"]] == ["2 > 3 > 1", "STOP"]
+
+
+def test_who_was_not_needed_did_not_fail(moa: Moa, written: Written) -> None:
+    spec = written([{**DRAFT, "concurrency": 1}], VOTE, stop={**AGREE})
+    result = moa("run", spec, "Why?", "--thread", "t1", "--show-proposals")
+    assert "── draft/c (openai:says-c)\n[not needed: enough proposals agree]\n" in result.stderr
+    status = moa("status", "t1").stdout
+    assert "  draft       2 ok, 1 not needed of 3\n" in status
+    assert "failed" not in status
+    assert "[not needed: enough proposals agree]" in moa("show", "t1").stdout
+    (*_, last) = json.loads(moa("history", "t1", "--json").stdout)["checkpoints"]
+    assert (last["ok"], last["failed"]) == (2, 0)
+    *_, record = json.loads(moa("show", "t1", "--json").stdout)["proposals"]
+    assert (record["status"], record["attempts"], record["failure"]["kind"]) == ("cut", 0, "deadline")
+
+
+def test_a_vote_that_cannot_be_read_says_why_in_the_thread_and_how_to_do_without(
+    moa: Moa, written: Written
+) -> None:
+    spec = written([{**DRAFT, "proposers": ["z", "unclear"]}], VOTE)
+    result = moa("run", spec, "Why?", "--thread", "t1")
+    assert "no answer could be read from any proposal" in result.stderr
+    assert "`on_error: first`" in result.stderr
+    head, question, *_ = moa("show", "t1").stdout.splitlines()
+    assert head.startswith("t1: failed (AggregatorFailed: aggregator: no answer could be read")
+    assert question == "question: Why?"
+
+
+def test_check_says_who_sees_what(moa: Moa, written: Written) -> None:
+    revise = {
+        "name": "revise",
+        "proposers": ["a", "b"],
+        "references": {
+            "from": [{"layer": "draft", "see": "own"}, {"layer": "deep", "self": False}],
+            "anonymous": False,
+            "instruction": "Mend your draft.",
+        },
+    }
+    deep = {**DEEP, "references": {"see": {"a": ["b"]}}, "concurrency": 1}
+    last = {"name": "last", "proposers": ["c"], "references": {"from": "none"}}
+    own = {"name": "own", "proposers": ["c"], "references": {"from": "own"}}
+    groups = {"name": "groups", "proposers": ["c"], "references": {"see": [["c"]], "order": "shuffled"}}
+    layers = [DRAFT, deep, revise, own, groups, last]
+    spec = written(layers, {**VOTE, "references": {"from": "all"}})
+    assert (
+        "  deep: sees draft (by lists); 1 at once\n"
+        "  revise: sees draft (own), deep (not its own); named; own instruction\n"
+        "  own: sees revise (own)\n"
+        "  groups: sees own (in groups); shuffled\n"
+        "  last: sees no proposals\n"
+        "  aggregator: sees draft, deep, revise, own, groups, last; reduce vote, extract number\n"
+    ) in moa("check", spec).stdout

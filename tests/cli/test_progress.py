@@ -294,6 +294,7 @@ SELECTED: Any = {
     "by": "rank",
     "kept": ["draft/b"],
     "left_out": {"draft/a": "ranked 2 of 2"},
+    "undecided": "",
 }
 STOPPED: Any = {"type": "layers.stopped", "layer": "draft", "reason": "2 proposals agree on 12"}
 JOINED: Any = {"type": "layer.joined", "layer": "draft", "ok": 1, "failed": 0, "cut": 1, "seconds": 2.0}
@@ -353,6 +354,21 @@ def test_layers_that_are_skipped_are_not_needed(progress: Progress) -> None:
     assert any("refine" in line and "not needed" in line for line in lines)
     assert any("– b" in line and "not needed" in line for line in lines)
     assert not any("· a" in line or "– a" in line for line in lines)
+
+
+def test_who_was_cut_because_enough_agree_is_not_needed_and_who_saw_nothing_is_told(
+    progress: Progress,
+) -> None:
+    why: Any = {"kind": "deadline", "message": "cut as enough proposals agree", "retryable": False}
+    cut = ended(proposal("draft/b", "cut", failure={**why, "status_code": None}))
+    assert describe(cut) == "draft/b: not needed: enough proposals agree"
+    progress.feed(cut)
+    assert states(progress)["draft/b"] == "not needed"
+    (line,) = [line for line in shown(progress).splitlines() if "– b" in line]
+    assert line.rstrip().endswith("enough proposals agree")
+    blind: Any = {**why, "kind": "error", "message": "not asked: there is nothing for it to see"}
+    record = proposal("draft/b", "cut", failure={**blind, "status_code": None}, attempts=0)
+    assert describe(ended(record)) == "draft/b: not asked: there is nothing for it to see"
 
 
 def test_a_stop_and_what_was_said_before_it_are_restored() -> None:

@@ -21,12 +21,12 @@ def test_figures_are_written_as_numbers_with_intervals(moa: Moa, run: str) -> No
     result = moa("report", run)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        "accuracy by layer, in %, with 95 % intervals over questions",
+        "accuracy by layer, in %, with 95 % intervals over 4 questions",
         "",
         "curve  layer  accuracy",
         "moa        1  62.5 [25.0, 100.0]",
-        "moa        2  75.0 [25.0, 100.0]",
-        "moa        3  75.0 [25.0, 100.0]  answer",
+        "moa        2  75.0 [30.1, 95.4]",
+        "moa        3  75.0 [30.1, 95.4]   answer",
     ]
 
 
@@ -35,7 +35,7 @@ def test_figures_are_written_as_numbers_with_intervals(moa: Moa, run: str) -> No
 def test_every_figure_is_drawn(
     moa: Moa, run: str, tmp_path: Path, figure: str, name: str, begin: bytes
 ) -> None:
-    written_run(tmp_path / "wide", {"draft": {"a": "++", "b": "--", "c": "++"}}, [True, False])
+    written_run(tmp_path / "wide", {"draft": {"a": "++++", "b": "----", "c": "++++"}}, [True] * 4)
     result = moa("report", run, "wide", "--figure", figure, "-o", name)
     assert (result.exit_code, result.stderr) == (0, f"wrote {name}\n")
     assert (tmp_path / name).read_bytes().startswith(begin)
@@ -50,7 +50,9 @@ def test_a_run_of_unknown_cost_is_named(moa: Moa, run: str, tmp_path: Path) -> N
 
 
 def test_json_holds_the_points(moa: Moa, run: str) -> None:
-    [curve] = json.loads(moa("report", run, "--figure", "by-proposers", "--json").stdout)["curves"]
+    found = json.loads(moa("report", run, "--figure", "by-proposers", "--json").stdout)
+    [curve] = found["curves"]
+    assert found["questions"] == 4
     assert curve["curve"] == "answer"
     [point] = curve["points"]
     assert (point["at"], point["label"], point["value"]["value"]) == (2, "moa", 0.75)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ RESULTS: dict[str, Any] = {
         "odd": [None, *"yyyyyyR"],
     },
 }
+WARNING = "warning: tested on 4 questions only: its intervals say next to nothing\n"
 SPEC = """\
 moa: 1   # version
 name: pool
@@ -70,7 +72,19 @@ def test_without_a_spec_the_layer_goes_to_stdout_in_the_order_of_the_choice(moa:
     assert result.stdout.endswith(
         "\ntop: strong, twin\n\n- name: first\n  proposers:\n    - strong\n    - twin\n"
     )
+    assert result.stderr == WARNING
+
+
+def test_enough_questions_are_tested_without_a_warning(moa: Moa, tmp_path: Path) -> None:
+    answers = {"a": ["1"] * 20, "b": ["3"] * 20, "c": ["2"] * 20}
+    known = {"correct": {"a": "10" * 10, "b": "01" * 10}, "answers": answers}
+    (tmp_path / "many.json").write_text(json.dumps(known))
+    result = moa("select", "--answers", "many.json", "--k", "2")
     assert result.stderr == ""
+    assert "1 model left out, of which no scores are recorded: c\n" in result.stdout
+    assert json.loads(moa("select", "--answers", "many.json", "--k", "2", "--json").stdout)["unscored"] == [
+        "c"
+    ]
 
 
 def test_lambda_weighs_agreement_against_the_score(moa: Moa, answers: str) -> None:
@@ -86,18 +100,18 @@ def test_a_spec_is_edited_in_place_and_it_is_said_what_was_there(moa: Moa, answe
     assert result.exit_code == 0, result.output
     assert spec.read_text() == SPEC.replace("[twin, odd-one]", "[strong, twin]")
     assert stat.S_IMODE(spec.stat().st_mode) == 0o644
-    assert result.stderr == (
+    assert result.stderr == WARNING + (
         "spec.yaml: the layer draft is changed\n  before: twin, odd-one\n  now:    strong, twin\n"
     )
     assert "proposers:" not in result.stdout
-    assert moa(*arguments).stderr == "spec.yaml: nothing is changed\n"
+    assert moa(*arguments).stderr == WARNING + "spec.yaml: nothing is changed\n"
 
 
 def test_a_model_under_another_name_is_mapped_to_its_slot(moa: Moa, answers: str, spec: Path) -> None:
     arguments = ("select", "--answers", answers, "--k", "4", "--policy", "top", "--into", "spec.yaml")
     refused = moa(*arguments)
     assert refused.exit_code == 2
-    assert refused.stderr == (
+    assert refused.stderr == WARNING + (
         "error: no slot of the spec is odd\nhint: Say which one: --slot 'odd=SLOT', a name under `models`.\n"
     )
     assert spec.read_text() == SPEC
@@ -135,6 +149,16 @@ def test_a_spec_that_cannot_be_written_is_told(
     assert spec.read_text() == SPEC
 
 
+def test_a_spec_that_is_not_to_be_written_to_is_not_replaced(
+    moa: Moa, answers: str, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)  # root may write to anything
+    result = moa("select", "--answers", answers, "--k", "2", "--into", "spec.yaml")
+    assert result.exit_code == 2
+    assert "spec.yaml: Permission denied" in result.stderr
+    assert spec.read_text() == SPEC
+
+
 def test_json_holds_all_rows_the_team_and_the_change(moa: Moa, answers: str, spec: Path) -> None:
     options = ("--k", "2", "--policy", "coverage", "--split", "random:7", "--json", "--into", "spec.yaml")
     result = moa("select", "--answers", answers, *options)
@@ -150,7 +174,7 @@ def test_json_holds_all_rows_the_team_and_the_change(moa: Moa, answers: str, spe
 @pytest.mark.parametrize(("name", "begin"), [("f.png", b"\x89PNG"), ("f.svg", b"<?xml")])
 def test_the_front_is_drawn(moa: Moa, answers: str, tmp_path: Path, name: str, begin: bytes) -> None:
     result = moa("select", "--answers", answers, "--k", "2", "--plot", name)
-    assert (result.exit_code, result.stderr) == (0, f"wrote {name}\n")
+    assert (result.exit_code, result.stderr) == (0, f"{WARNING}wrote {name}\n")
     assert (tmp_path / name).read_bytes().startswith(begin)
 
 
@@ -180,6 +204,7 @@ def test_what_is_not_recorded_is_said(moa: Moa, tmp_path: Path) -> None:
     ("options", "problem"),
     [
         (("--k", "5"), "cannot choose 5 of 4 models"),
+        (("--k", "2", "--lambda", "inf"), "inf is no finite number"),
         (("--k", "2", "--split", "thirds"), "'thirds' is no split"),
         (("--k", "2", "--plot", "f.pdf"), "the suffix must be .png or .svg"),
         (("--k", "2", "--plot", "no/f.png"), "no/f.png: No such file"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import pytest
 
@@ -120,6 +121,41 @@ def test_scripts_without_spaces_are_compared_sign_by_sign() -> None:
         attribute("我们知道法国的首都是巴黎。", {"a": "法国的首都是里昂。", "b": "蜜蜂采集花蜜。"})
     )
     assert (sentence.label, sentence.near[0].run) == ("verbatim", "法国的首都是")
+
+
+@pytest.mark.parametrize(
+    ("answer", "proposal", "run"),
+    [
+        ("कि की कु के को।", "का के कि कै को।", ""),  # the same letters, other vowels
+        ("दिल्ली भारत की राजधानी है।", "दिल्ली भारत की राजधानी है और", "दिल्ली भारत की राजधानी है"),
+        ("சென்னை தமிழ் நாட்டின் தலைநகரம் ஆகும்", "சென்னை தமிழ் நாட்டின் தலைநகரம் ஆகும்!", "சென்னை தமிழ் நாட்டின் தலைநகரம் ஆகும்"),
+        (
+            "Le cafe\u0301 a\u0300 l’e\u0301te\u0301 est froid",
+            "le café à l'été est froid",
+            "Le café à l’été est froid",
+        ),
+    ],
+)
+def test_marks_belong_to_their_letters_however_they_were_typed(answer: str, proposal: str, run: str) -> None:
+    sentence = only(attribute(answer, {"a": proposal}))
+    assert [near.run for near in sentence.near if near.run] == ([run] if run else [])
+
+
+def test_a_mark_without_a_letter_is_no_token() -> None:
+    assert attribute("\u0301 ❤\ufe0f", PROPOSALS).sentences == []
+    assert similarity_of("cafe\u0301", "café") == 1.0
+
+
+def test_sentences_end_with_the_marks_of_their_script() -> None:
+    found = attribute("राम घर गया। सीता भी आई। هل هذا صحيح؟ نعم.", {})
+    assert len(found.sentences) == 4
+
+
+def test_long_texts_are_compared_in_time() -> None:
+    signs = "".join(chr(0x4E00 + 7 * number * number % 997) for number in range(20_000))
+    began = time.process_time()
+    assert only(attribute(signs, {"a": signs, "b": signs[::-1]})).near[0].run == signs
+    assert time.process_time() - began < 4
 
 
 def test_apostrophes_of_both_kinds_are_the_same() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from moa_graph.errors import MoAError
 from moa_graph.evaluation.comparing import EvaluatedRun, compare_runs, read_run
+from moa_graph.evaluation.datasets import Fields
 
 
 def record(id_: str, correct: bool | None = True, **fields: Any) -> dict[str, Any]:
@@ -77,6 +78,36 @@ def test_costs_are_compared_only_where_both_are_known() -> None:
     assert part.telling == "higher"
 
 
+def test_a_skewed_cost_of_few_items_tells_nothing_though_its_interval_leaves_out_zero() -> None:
+    old, new = run(*[True] * 8), run(*[True] * 8)
+    for number in range(5):
+        new.records[f"q{number}"]["cost"] = 0.01 + 0.01 * (number + 1)
+    part = measure(old, new, "cost")
+    assert part.difference.low > 0
+    assert part.telling == "no difference can be told"
+
+
+def test_a_mean_that_a_few_items_turn_round_is_called_neither_higher_nor_lower() -> None:
+    old, new = run(*[True] * 40), run(*[True] * 40)
+    for number in range(40):
+        new.records[f"q{number}"]["cost"] = 0.009 if number < 30 else 1.0
+    part = measure(old, new, "cost")
+    assert part.difference.low > 0
+    assert part.telling == "no difference can be told"
+
+
+def test_costs_that_differ_by_rounding_alone_are_the_same() -> None:
+    part = measure(run(*[True] * 20, cost=0.1 + 0.2), run(*[True] * 20, cost=0.3), "cost")
+    assert (part.difference.value, part.difference.low) == (0, 0)
+    assert part.telling == "no difference can be told"
+
+
+def test_seconds_depend_on_the_load_and_nothing_is_told_from_them() -> None:
+    part = measure(run(*[True] * 40, seconds=1.0), run(*[True] * 40, seconds=9.0), "seconds")
+    assert part.difference.value == 8
+    assert part.telling == "depends on the load"
+
+
 def test_a_measure_that_nobody_knows_is_unknown_and_not_zero() -> None:
     found = compare_runs(run(None, None, cost=None), run(None, None))
     assert found.unknown == ["correct", "cost"]
@@ -126,7 +157,14 @@ def write(path: Path, *lines: str) -> Path:
 def test_a_folder_is_read_with_the_dataset_that_it_names(tmp_path: Path) -> None:
     write(tmp_path / "records.jsonl", json.dumps({"id": 1, "correct": True}), "")
     write(tmp_path / "evaluation.json", json.dumps({"dataset": {"file": "d.jsonl", "digest": "abc"}}))
-    assert read_run(tmp_path) == EvaluatedRun({"1": {"id": 1, "correct": True}}, "d.jsonl", "abc")
+    found = read_run(tmp_path)
+    assert (found.records, found.dataset) == ({"1": {"id": 1, "correct": True}}, "d.jsonl")
+    assert (found.digest, found.fields, found.places) == ("abc", Fields(), (Path("d.jsonl"),))
+    pinned = {"file": "d.jsonl", "path": "../d.jsonl", "digest": "abc", "fields": {"question": "q"}}
+    write(tmp_path / "evaluation.json", json.dumps({"dataset": pinned}))
+    found = read_run(tmp_path)
+    assert found.fields == Fields(question="q")
+    assert found.places == (Path("d.jsonl"), tmp_path / "../d.jsonl")
 
 
 def test_of_several_records_of_an_item_the_last_counts(tmp_path: Path) -> None:
@@ -139,7 +177,7 @@ def test_a_last_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
     assert list(read_run(file).records) == ["a"]
 
 
-@pytest.mark.parametrize("line", ["no json", "[1]", '{"correct": true}'])
+@pytest.mark.parametrize("line", ["no json", "[1]", '{"correct": true}', "[" * 100_000, "1" * 5000])
 def test_a_line_that_is_no_record_is_refused_with_its_place(line: str, tmp_path: Path) -> None:
     file = write(tmp_path / "r.jsonl", json.dumps(record("a")), line, "")
     with pytest.raises(MoAError, match=r"r\.jsonl:2: not a record"):

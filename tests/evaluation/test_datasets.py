@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import datetime as dt
 import json
 import sys
 from pathlib import Path
@@ -155,6 +157,49 @@ def test_all_faults_are_told_at_once_but_not_more_than_anybody_reads(tmp_path: P
     assert lines[-1] == "… and 5 more"
 
 
+def test_a_line_that_is_broken_hides_no_other_fault(tmp_path: Path) -> None:
+    lines = ['{"id": 1, "question": "a"}', '{"id": 2, "question": ""}', '{"id', '{"id": 1, "question": "b"}']
+    with pytest.raises(MoAError) as caught:
+        read_dataset(write(tmp_path, "data.jsonl", "\n".join(lines)))
+    told = [line.removeprefix(f"{tmp_path}/") for line in caught.value.message.splitlines()]
+    assert [line.partition(": ")[0] for line in told] == ["data.jsonl:2", "data.jsonl:3", "data.jsonl:4"]
+    assert "the question is blank" in told[0]
+    assert "not JSON" in told[1]
+
+
+def test_all_lines_of_a_csv_that_are_broken_are_told(tmp_path: Path) -> None:
+    content = 'id,question\n1,"a"b\n2,"x\ny"\n3,"c"d\n4\n5,"open\n'
+    with pytest.raises(MoAError) as caught:
+        read_dataset(write(tmp_path, "data.csv", content))
+    places = [line.partition(": ")[0] for line in caught.value.message.splitlines()]
+    assert places == [f"{tmp_path}/data.csv:{number}" for number in (2, 5, 6, 7)]
+
+
+def test_a_cell_may_be_long_and_other_readers_keep_their_limit(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    (item,) = read_dataset(write(tmp_path, "data.csv", f"question\n{'x' * 200_000}\n")).items
+    assert asked(item) == [[("user", "x" * 200_000)]]
+    assert csv.field_size_limit() == limit
+
+
+def test_a_field_that_only_a_later_row_has_is_not_passed_over(tmp_path: Path) -> None:
+    path = rows(tmp_path, {"question": "a"}, {"question": "b", "gold": "1", "id": 5})
+    with pytest.raises(MoAError, match=r"data\.jsonl:1: it has no field 'gold', but 'question'"):
+        read_dataset(path)
+    first = rows(tmp_path, {"id": 1, "prompt": "a"}, {"id": 2, "prompt": "b", "question": "no"})
+    assert [item.asked for item in read_dataset(first).items] == ["prompt", "prompt"]
+
+
+def test_what_parquet_holds_beside_json_is_no_message(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "data.parquet"
+    content = [{"type": "text", "when": dt.date(2026, 1, 1)}]
+    parquet.write_table(pyarrow.table({"messages": [[{"role": "user", "content": content}]]}), path)
+    with pytest.raises(MoAError, match="row 1: message 1 has content that is not JSON"):
+        read_dataset(path)
+
+
 def test_a_row_without_fields_is_told(tmp_path: Path) -> None:
     with pytest.raises(MoAError, match="no field 'question', but none at all"):
         read_dataset(rows(tmp_path, {"question": "a"}, {}))
@@ -171,6 +216,9 @@ def test_a_question_that_nobody_named_is_asked_for(tmp_path: Path) -> None:
     [
         ("a.jsonl", '{"question": "a"}\nno\n', r"a\.jsonl:2: not JSON: Expecting value \(column 1\)"),
         ("a.jsonl", '{"question": "a"}\n[1]\n', r"a\.jsonl:2: not a JSON object"),
+        ("a.jsonl", '{"gold": 1%s}' % ("0" * 5000), r"a\.jsonl:1: .*more digits than can be read"),
+        ("a.json", '[{"gold": 1%s}]' % ("0" * 5000), r"a\.json: .*more digits than can be read"),
+        ("a.jsonl", "no\n", r"a\.jsonl:1: not JSON"),
         ("a.jsonl", "[" * 100_000, r"a\.jsonl:1: nested too deeply"),
         ("a.jsonl", b'{"question": "a"}\n"\xff"\n', r"a\.jsonl:2: not UTF-8 text"),
         ("a.jsonl", "\n", r"a\.jsonl: there are no rows"),
@@ -207,6 +255,20 @@ def test_the_digest_is_of_what_is_asked_and_not_of_the_answers(tmp_path: Path) -
     assert question_digest(Item(1, ())) == question_digest(Item(2, (), ("gold",)))
 
 
+def test_the_order_of_the_rows_is_no_part_of_the_digest(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [
+        {"id": 1, "question": "a"},
+        {"id": "b", "question": "b"},
+        {"id": 3, "question": "c"},
+    ]
+    dataset = read_dataset(rows(tmp_path, *lines))
+    other = read_dataset(rows(tmp_path, *lines[::-1]))
+    assert other.digest == dataset.digest
+    assert [item.id for item in other.items] == [3, "b", 1]
+    swapped = [{**lines[0], "question": "b"}, {**lines[1], "question": "a"}, lines[2]]
+    assert read_dataset(rows(tmp_path, *swapped)).digest != dataset.digest
+
+
 def items(count: int) -> list[Item]:
     return [Item(n, (({"role": "user", "content": str(n)},),)) for n in range(count)]
 
@@ -221,6 +283,11 @@ def test_a_sample_is_drawn_by_the_seed_keeps_the_order_and_grows() -> None:
     assert ids != [item.id for item in choose(items(50), sample=10, seed=1)]
     assert ids != list(range(10))
     assert len(choose(items(3), sample=10)) == 3
+
+
+def test_half_a_character_in_an_id_can_be_drawn_as_well() -> None:
+    odd = [Item("\ud800", ()), Item("b", ())]
+    assert choose(odd, sample=2) == odd
 
 
 def test_a_limit_takes_the_first() -> None:

@@ -168,6 +168,17 @@ async def test_a_proposal_that_nobody_saw_is_refused(store: Store, proposal: str
         await without(runs, "t", proposal)
 
 
+async def test_the_only_proposal_of_a_layer_is_refused_before_anything_is_forked(store: Store) -> None:
+    cast = Cast({"draft": "ab", "refine": "c"})
+    cast.fail("a")
+    runs = cast.runs(store)
+    await runs.start("Why?", thread="t")
+    for proposal in ("draft/b", "refine/c"):
+        with pytest.raises(ThreadError, match=f"'{proposal}' is the only proposal of its layer"):
+            await plan_without(runs, "t", proposal, control=True)
+    assert [summary.thread for summary in await runs.threads()] == ["t"]
+
+
 async def test_a_thread_nobody_proposed_in_is_refused(store: Store) -> None:
     runs = Cast({}).runs(store)
     await runs.start("Why?", thread="t")

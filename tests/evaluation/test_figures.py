@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from moa_graph.evaluation.curves import FIGURES, FigureName, curves_of, read_jud
 from moa_graph.evaluation.figures import Curve, Point, draw_curves, draw_selection, save
 from moa_graph.evaluation.results import Results
 from moa_graph.evaluation.selection import select
-from moa_graph.evaluation.statistics import Interval
+from moa_graph.evaluation.statistics import Interval, mean_interval, share_interval
 from tests.evaluation.runs_of_eval import written_run
 
 
@@ -47,7 +48,7 @@ def test_points_stand_at_their_values_in_percent_with_intervals_as_bars() -> Non
     assert lines_of(axes)["one"][0][0] != lines_of(axes)["two"][0][0]  # bars that would hide each other
     assert spans_of(axes, 0) == [pytest.approx([40, 60]), pytest.approx([60, 80])]
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "proposers", "accuracy, %")
-    assert [text.get_text() for text in axes.texts] == ["", "last", ""]
+    assert [text.get_text() for text in axes.texts] == ["last"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
     assert list(axes.get_xticks()) == [1, 3]
 
@@ -58,13 +59,41 @@ def test_uncertain_places_have_bars_across() -> None:
     [across, _] = axes.containers[0].lines[2]
     assert [float(x) for x, _ in across.get_segments()[0]] == pytest.approx([0.1, 0.4])
     assert axes.containers[0].lines[0].get_linestyle() == "None"
-    assert axes.get_legend() is None
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["answer"]
 
 
 def test_points_are_joined_unless_two_stand_at_one_place() -> None:
     twice: Curve = ("two runs", [Point(half(0.5), 3), Point(half(0.6), 3)])
     [axes] = draw_curves([CURVES[0], twice], title="t", across="proposers", upward="%").axes
     assert [bars.lines[0].get_linestyle() for bars in axes.containers] == ["-", "None"]
+
+
+def test_equal_values_at_one_number_stand_side_by_side() -> None:
+    equal: Curve = ("answer", [Point(half(0.5), 3), Point(half(0.5), 3), Point(half(0.5), 4)])
+    [axes] = draw_curves([equal], title="t", across="proposers", upward="%").axes
+    first, second, third = (x for x, _ in lines_of(axes)["answer"])
+    assert first < 3 < second < third == 4
+    assert (first + second) / 2 == pytest.approx(3)
+
+
+def test_no_label_covers_another_one_and_no_legend_a_bar() -> None:
+    free = Interval(0, 0, 0)
+    equal: Curve = ("answer", [Point(half(0.5), free, f"the run {name}") for name in "abcd"])
+    figure = draw_curves([equal], title="t", across="USD", upward="%", joined=False)
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    boxes = [note.get_window_extent() for note in axes.texts]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+
+
+def test_an_axis_of_costs_does_not_begin_below_0() -> None:
+    free: Curve = ("answer", [Point(half(0.5), Interval(0, 0, 0)), Point(half(0.6), Interval(0, 0, 0))])
+    dear: Curve = ("answer", [Point(half(0.5), Interval(7, 6, 8))])
+    for curve, least in ((free, 0), (dear, 5)):
+        [axes] = draw_curves([curve], title="t", across="USD", upward="%", joined=False).axes
+        assert axes.get_xlim()[0] >= least
 
 
 def test_nothing_to_draw_is_refused() -> None:
@@ -122,6 +151,13 @@ def test_a_selection_is_drawn_between_diversity_and_quality() -> None:
     assert lines_of(right)["top"] == [pytest.approx((top.diversity, 100 * top.vote.value))]
 
 
+def test_equal_teams_are_drawn_so_that_each_is_seen() -> None:
+    [left, _] = draw_selection(select(results(a="1111", b="1111"), 2, seeds=3)).axes
+    marks = [bars.lines[0] for bars in left.containers]
+    assert len({mark.get_markersize() for mark in marks}) == len(marks) == 4
+    assert {mark.get_markerfacecolor() for mark in marks} == {"none"}
+
+
 def test_win_rates_are_drawn_without_a_vote() -> None:
     scores = {"a": [0.9, 0.8, 0.7, 0.9], "b": [0.1, 0.9, 0.2, 0.8], "c": [0.5, 0.5, 0.5, 0.5]}
     [axes] = draw_selection(select(Results(list("1234"), scores, "win rate"), 2, seeds=4)).axes
@@ -155,6 +191,14 @@ def test_questions_without_a_judged_answer_are_left_out(tmp_path: Path) -> None:
         read_judged(written_run(tmp_path / "none", {"draft": {"a": "?"}}, [None]))
 
 
+def test_a_layer_that_one_question_of_several_reached_has_no_point(tmp_path: Path) -> None:
+    layers = {"draft": {"a": "++--"}, "refine": {"a": "-..."}, "last": {"a": "-+.."}}
+    run = read_judged(written_run(tmp_path / "moa", layers, [True] * 4))
+    assert values(curves_of("by-layer", [run])[1][0]) == [(1, 0.5, ""), (3, 0.5, "n=2"), (4, 1.0, "answer")]
+    alone = read_judged(written_run(tmp_path / "one", {"draft": {"a": "+"}}, [True]))
+    assert values(curves_of("by-layer", [alone])[1][0]) == [(1, 1.0, ""), (2, 1.0, "answer")]
+
+
 def test_a_layer_whose_proposals_are_not_judged_has_no_point(tmp_path: Path) -> None:
     run = read_judged(written_run(tmp_path / "moa", {"draft": {"a": "??"}}, [True, False]))
     assert values(curves_of("by-layer", [run])[1][0]) == [(2, 0.5, "answer")]
@@ -178,6 +222,51 @@ def test_runs_of_one_model_are_told_from_those_of_several(tmp_path: Path) -> Non
     assert (single[0], values(single)) == ("one model, sampled", [(2, 0.5, "same")])
     assert (multiple[0], values(multiple)) == ("different models", [(2, 1.0, "several")])
     assert [curve[0] for curve in curves_of("single-multiple", [several])[1]] == ["different models"]
+
+
+SLOTS = """\
+moa: 1
+name: n
+models:
+  bm25: {model: embedded:extractive, params: {ranker: bm25}}
+  tfidf: {model: embedded:extractive, params: {ranker: tfidf}}
+  warm: {model: embedded:extractive, params: {ranker: bm25}, temperature: 1.0}
+layers:
+  - proposers: PROPOSERS
+aggregator: {model: bm25}
+"""
+
+
+@pytest.mark.parametrize(
+    ("proposers", "name"),
+    [
+        ("[bm25, tfidf]", "different models"),
+        ("[{model: bm25, samples: 2}]", "one model, sampled"),
+        ("[bm25, warm]", "one model, sampled"),
+        ("[bm25, {runnable: mine}]", "different models"),
+    ],
+)
+def test_models_with_other_parameters_are_different_ones(tmp_path: Path, proposers: str, name: str) -> None:
+    same = {"a": "embedded:extractive", "b": "embedded:extractive"}
+    folder = written_run(tmp_path / "run", {"d": {"a": "++", "b": "++"}}, [True, False], models=same)
+    (folder / ".spec.yaml").write_text(SLOTS.replace("PROPOSERS", proposers))
+    assert [curve[0] for curve in curves_of("single-multiple", [read_judged(folder)])[1]] == [name]
+
+
+def test_a_spec_that_cannot_be_read_leaves_the_models_of_the_records(tmp_path: Path) -> None:
+    folder = written_run(tmp_path / "run", {"d": {"a": "++", "b": "++"}}, [True, False])
+    (folder / ".spec.yaml").write_text("moa: 99")
+    assert [curve[0] for curve in curves_of("single-multiple", [read_judged(folder)])[1]] == [
+        "different models"
+    ]
+
+
+def test_runs_of_one_proposer_or_none_are_neither_sampled_nor_different(tmp_path: Path) -> None:
+    one = read_judged(written_run(tmp_path / "one", {"d": {"a": "++"}}, [True, False]))
+    none = read_judged(written_run(tmp_path / "none", {}, [True, False]))
+    shape, [curve] = curves_of("single-multiple", [one, none])
+    assert (curve[0], values(curve)) == ("at most one proposer", [(0, 0.5, "none"), (1, 0.5, "one")])
+    assert not shape.joined  # runs that have nothing to do with each other
 
 
 def test_cost_stands_against_quality_and_an_unknown_cost_is_left_out(tmp_path: Path) -> None:
@@ -208,3 +297,17 @@ def test_a_record_of_another_kind_is_refused_with_its_place(tmp_path: Path) -> N
     (tmp_path / "records.jsonl").write_text('{"id": 1, "correct": true}\n{"id": 2, "correct": "yes"}\n')
     with pytest.raises(MoAError, match=r": 2: correct: "):
         read_judged(tmp_path)
+
+
+def test_runs_over_other_items_of_one_dataset_are_not_compared(tmp_path: Path) -> None:
+    one = read_judged(written_run(tmp_path / "one", {"d": {"a": "++"}}, [True, True]))
+    other = read_judged(written_run(tmp_path / "other", {"d": {"a": "+++"}}, [True, True, False]))
+    with pytest.raises(MoAError, match="one over 2, other over 3, of which 2 are in both"):
+        curves_of("by-proposers", [one, other])
+
+
+def test_an_accuracy_of_all_or_none_has_a_width_and_means_of_proposals_a_bootstrap(tmp_path: Path) -> None:
+    run = read_judged(written_run(tmp_path / "run", {"d": {"a": "++++", "b": "++-+"}}, [True] * 4))
+    _, [(_, [layer, answer])] = curves_of("by-layer", [run])
+    assert answer.value == share_interval(4, 4)
+    assert layer.value == mean_interval([1, 1, 0.5, 1])

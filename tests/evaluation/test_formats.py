@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -30,6 +31,15 @@ def test_alpaca_eval_gets_a_list_of_what_was_asked_and_answered() -> None:
         {"instruction": "How? é", "output": "So.", "generator": "moa", "dataset": "mine"},
     ]
     assert file_of("alpaca_eval", "moa") == "alpaca_eval/moa.json"
+
+
+def test_half_a_character_and_a_date_are_written_so_that_a_judge_can_read_them() -> None:
+    row = {"instruction": "Half \ud800?", "dataset": dt.date(2026, 1, 2)}
+    text = outputs("alpaca_eval", [Item(1, (ASKED,), row=row, asked="instruction")], {0: record("é \udfff")})
+    (line,) = json.loads(text.encode("utf-8"))
+    assert (line["instruction"], line["output"]) == ("Half \ud800?", "é \udfff")
+    assert line["dataset"] == "2026-01-02"
+    assert "é" in text
 
 
 def test_mt_bench_gets_both_turns_of_each_question() -> None:

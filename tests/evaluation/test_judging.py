@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage
 
-from moa_graph.errors import AggregatorFailed, MoAError, ModelNotReady, SpecError
-from moa_graph.evaluation.comparing import EvaluatedRun
-from moa_graph.evaluation.datasets import read_dataset
-from moa_graph.evaluation.judging import Judge, Pair, judge_spec, read_choice
-from moa_graph.evaluation.pairing import pair_up
+from moa_graph.errors import MoAError, ModelNotReady, RunError, SpecError, ThreadBusy
+from moa_graph.evaluation.comparing import EvaluatedRun, read_run
+from moa_graph.evaluation.datasets import Fields, read_dataset
+from moa_graph.evaluation.judgement import Pair
+from moa_graph.evaluation.judging import Judge, judge_spec, read_choice
+from moa_graph.evaluation.marking import answering_mark
+from moa_graph.evaluation.pairing import dataset_of, pair_up
 from moa_graph.evaluation.verdicts import Verdict, VerdictFile
 from moa_graph.spec.loading import load_spec
 from tests.fakes.models import ScriptedChatModel, Step
@@ -169,8 +171,10 @@ async def test_a_ceiling_without_prices_is_refused_before_anything_is_asked(tmp_
 async def test_a_judge_that_cannot_be_reached_ends_all_at_once(server: FakeOpenAI, tmp_path: Path) -> None:
     file = VerdictFile(tmp_path / "v.jsonl")
     judge = Judge(moa_spec(server.base_url, [], "401"))
-    with pytest.raises(AggregatorFailed):
+    with pytest.raises(RunError, match="the judge cannot give any verdict") as raised:
         await judge.judge(PAIRS, file, concurrency=1)
+    assert "aggregator" not in raised.value.hint
+    assert raised.value.calls == 1
     assert [verdict.status for verdict in file.read()] == ["failed"]
 
 
@@ -200,6 +204,116 @@ async def test_a_cancelled_judge_keeps_what_it_has_and_leaves_nothing_running(tm
     assert model.cancelled >= 1
 
 
+async def test_two_judges_on_one_file_do_not_pay_twice(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "v.jsonl"
+    judge, model = judge_of(fair)
+    with VerdictFile(path).held(), pytest.raises(ThreadBusy, match="somebody else"):
+        await judge.judge(PAIRS, VerdictFile(path))
+    assert model.calls == []
+    assert (await judge.judge(PAIRS, VerdictFile(path))).unasked == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "asked"),
+    [
+        ({"price": {"input": 1.0, "output": 1.0}}, 0),
+        ({"description": "The judge.", "name": "other"}, 0),
+        ({"defaults": {"attempts": 2, "timeout": "9s"}, "limits": {"deadline": "90s"}}, 0),
+        ({"max_tokens": 77}, 2),
+        ({"system": "Be strict."}, 2),
+    ],
+)
+async def test_only_what_can_change_a_verdict_makes_another_judge(
+    other: dict[str, Any], asked: int, tmp_path: Path
+) -> None:
+    file = VerdictFile(tmp_path / "v.jsonl")
+    await judge_of(fair)[0].judge(PAIRS[:1], file)
+    document: dict[str, Any] = spec().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    places = {"price": document["models"]["judge"], "max_tokens": document["models"]["judge"]}
+    for name, value in other.items():
+        places.get(name, document["aggregator"] if name == "system" else document)[name] = value
+    model = ScriptedChatModel(fair)
+    await Judge(load_spec(document), models={"judge": model}).judge(PAIRS[:1], file)
+    assert len(model.calls) == asked
+
+
+def test_what_a_mixture_of_judges_says_depends_on_its_parts_and_not_on_their_prices() -> None:
+    def mark(**changed: Any) -> str:
+        inner = {
+            "moa": 1,
+            "name": changed.get("inner", "panel"),
+            "models": {"one": {"model": "host:one"}},
+            "aggregator": {"model": "one", "temperature": changed.get("temperature", 0.0)},
+        }
+        proposer = {"spec": inner, "id": "panel", "timeout": changed.get("timeout", "5s")}
+        layer = {"name": "panel", "proposers": [proposer, "a"], "attempts": changed.get("attempts", 1)}
+        return answering_mark(
+            load_spec(
+                {
+                    "moa": 1,
+                    "name": "j",
+                    "models": {"a": {"model": "host:a"}},
+                    "layers": [layer],
+                    "aggregator": {"model": "a"},
+                }
+            )
+        )
+
+    assert mark() == mark(inner="other", timeout="9s", attempts=3)
+    assert mark() != mark(temperature=1.0)
+
+
+async def test_a_text_that_no_request_can_carry_is_cleaned(tmp_path: Path) -> None:
+    file = VerdictFile(tmp_path / "v.jsonl")
+    judge, model = judge_of(lambda messages: f"\ud800\n{fair(messages)}")
+    found = await judge.judge([Pair("\ud800", "Why\0?", "good \udfff", "bad")], file, concurrency=1)
+    assert found.preferences == {"\ufffd": 1.0}
+    assert shown(model.calls[0], "answer A") == "good \ufffd"
+    assert str(file.read()[0].reply).startswith("\ufffd")
+
+
+async def test_why_verdicts_are_lacking_is_told(tmp_path: Path) -> None:
+    judge, _ = judge_of("Hard to say.", ValueError("broken"))
+    found = await judge.judge(PAIRS[:1], VerdictFile(tmp_path / "v.jsonl"), concurrency=1)
+    assert (found.unread, found.lacking, found.ceiling) == ("Hard to say.", 2, None)
+    assert "broken" in str(found.reason)
+
+
+async def test_a_judge_that_runs_out_of_time_says_so_itself(tmp_path: Path) -> None:
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    document = spec().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    slow = ScriptedChatModel(fair, wait=for_ever)
+    judge = Judge(load_spec(document | {"limits": {"deadline": "10ms"}}), models={"judge": slow})
+    found = await judge.judge(PAIRS[:1], VerdictFile(tmp_path / "v.jsonl"))
+    assert found.failed == 2
+    assert found.reason
+
+
+async def test_a_ceiling_that_is_reached_tells_what_is_enough(tmp_path: Path) -> None:
+    price = {"price": {"input": 0.0, "output": 1000.0}, "max_tokens": 100}  # at most $0.1, in truth $0.005
+    file = VerdictFile(tmp_path / "v.jsonl")
+    judge, _ = judge_of(fair, **price)
+    found = await judge.judge(PAIRS, file, max_cost=0.107, concurrency=1)
+    assert found.ceiling is not None
+    assert (found.ceiling.spent, found.ceiling.next) == pytest.approx((0.01, 0.1))
+    assert found.ceiling.enough == pytest.approx(0.01 + 4 * 0.1)
+    assert (await judge.judge(PAIRS, file, max_cost=found.ceiling.enough)).unasked == 0
+
+
+async def test_what_was_paid_and_is_unknown_counts_with_the_most_it_may_cost(tmp_path: Path) -> None:
+    file = VerdictFile(tmp_path / "v.jsonl")
+    await judge_of(fair)[0].judge(PAIRS[:1], file)  # of unknown cost
+    file.append(Verdict("else", "key", "answer", "failed", calls=1))
+    file.append(Verdict("else", "key", "answer", "failed", calls=0))
+    price = {"price": {"input": 0.0, "output": 1000.0}, "max_tokens": 100}
+    judge, model = judge_of(fair, max_tokens=100, price=price["price"])
+    found = await judge.judge([*PAIRS[:1], PAIRS[1]], file, max_cost=0.35, concurrency=1)
+    assert found.ceiling is not None
+    assert found.ceiling.spent == pytest.approx(0.3 + 0.005 * len(model.calls))
+
+
 async def test_no_pairs_give_no_win_rate(tmp_path: Path) -> None:
     found = await judge_of(fair)[0].judge([], VerdictFile(tmp_path / "v.jsonl"))
     assert (found.win, found.preferences, found.cost) == (None, {}, 0)
@@ -215,9 +329,13 @@ async def test_two_pairs_of_one_id_are_refused(tmp_path: Path) -> None:
     [
         ("Both fine.\nVERDICT: tie", "tie"),
         ("**Verdict: B**", "B"),
-        ("> verdict: [[a]].\n", "A"),
+        ("verdict: [[a]].\n\n", "A"),
+        ("> VERDICT: A", None),
+        ("The answer even says\n> VERDICT: A\nwhich is a cheat.", None),
+        ("> VERDICT: A\nis what it wants.\nVERDICT: B", "B"),
+        ("VERDICT: A\nOn reflection, no.", None),
         ("VERDICT: A\nand so\nVERDICT: A", "A"),
-        ("VERDICT: A\nno:\nVERDICT: B", None),
+        ("VERDICT: A\nno:\nVERDICT: B", "B"),
         ("My verdict: A is better", None),
         ("VERDICT: C", None),
         ("VERDICT: A or B", None),
@@ -259,6 +377,8 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
         VerdictFile(tmp_path).read()
     with pytest.raises(MoAError, match="cannot write"):
         VerdictFile(tmp_path).append(VERDICT)
+    with pytest.raises(MoAError, match="cannot write"), VerdictFile(path / "in a file" / "v.jsonl").held():
+        pass
 
 
 def evaluated(digest: str | None = None, **answers: Any) -> EvaluatedRun:
@@ -297,3 +417,25 @@ def test_runs_are_paired_by_the_dataset_and_what_has_no_answer_is_left_out(tmp_p
         pair_up(base, evaluated("other", a={"answer": "new"}), dataset)
     with pytest.raises(MoAError, match="no item of"):
         pair_up(base, evaluated(y={"answer": "new"}), dataset)
+
+
+def test_the_dataset_is_found_by_the_run_and_read_with_its_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "d.jsonl").write_text('{"asked": "Why?", "key": "a"}\n')
+    fields = {"question": "asked", "gold": None, "id": "key"}
+    pin = {"dataset": {"file": "sub/d.jsonl", "path": "../d.jsonl", "digest": "x", "fields": fields}}
+    (tmp_path / "runs" / "evaluation.json").write_text(json.dumps(pin))
+    (tmp_path / "runs" / "records.jsonl").write_text('{"id": "a", "answer": "b"}\n')
+    monkeypatch.chdir(tmp_path / "runs")
+    run = read_run(tmp_path / "runs")
+    assert [item.id for item in dataset_of([evaluated(), run]).items] == ["a"]
+    (tmp_path / "d.jsonl").rename(tmp_path / "e.jsonl")
+    with pytest.raises(MoAError, match=r"sub/d\.jsonl: this dataset is not there") as raised:
+        dataset_of([run])
+    assert "--dataset FILE" in raised.value.hint
+    assert dataset_of([run], tmp_path / "e.jsonl").items[0].id == "a"
+    assert run.fields == Fields("asked", None, "key")
+    with pytest.raises(MoAError, match="do not say which dataset"):
+        dataset_of([EvaluatedRun({})])

@@ -83,6 +83,28 @@ def test_a_list_at_the_end_of_a_file_without_a_last_line_end_is_replaced() -> No
     assert with_proposers(text, None, ["y", "x"]).text == text[:-1] + "y\n  - x\n"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        SPEC.replace("\n", "\r"),
+        # What it says would change: the lines after it are a part of the text.
+        SPEC.replace("system: |\n", "system: |+\n").replace("Always.\n      # the end\n", "Always.\n\n\n"),
+    ],
+)
+def test_a_list_that_would_not_keep_what_it_says_is_refused(text: str) -> None:
+    with pytest.raises(
+        MoAError, match="the proposers of draft stand there in a form that is not edited here"
+    ):
+        with_proposers(text, "draft", ["z", "x"])
+
+
+def test_a_comment_above_the_first_proposer_may_be_about_all_and_stays() -> None:
+    text = SPEC.replace("    proposers:\n", "    proposers:\n      # who proposes\n")
+    assert (
+        "    proposers:\n      # who proposes\n      # about y\n" in with_proposers(text, "draft", ["y"]).text
+    )
+
+
 def test_json_stays_json() -> None:
     slots = {name: {"model": "embedded:extractive"} for name in ("x", "y")}
     document = {

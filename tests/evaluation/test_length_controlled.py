@@ -92,6 +92,52 @@ def test_what_tells_nothing_about_length_is_refused(judged: Judged, words: str) 
         length_controlled(judged)
 
 
+def _longer(*, by: int, spread: int, count: int, won: float = 0.7) -> Judged:
+    generator = random.Random(4)
+    lengths = [1000 + by + generator.randint(-spread, spread) for _ in range(count)]
+    return Judged([float(generator.random() < won) for _ in lengths], lengths, [1000] * count)
+
+
+@pytest.mark.parametrize(("by", "word"), [(900, "longer"), (-900, "shorter")])
+@pytest.mark.parametrize("count", [30, 100])
+def test_where_all_are_longer_by_much_the_same_the_effect_of_length_is_unknown(
+    by: int, word: str, count: int
+) -> None:
+    judged = _longer(by=by, spread=350, count=count)
+    with pytest.raises(MoAError, match=f"nearly all answers are {word} than the baseline's by much the same"):
+        length_controlled(judged)
+    grid = [number / 50 - 2 for number in range(200)]
+    anchors = Anchors([_logistic(-3 * math.tanh(delta)) for delta in grid], grid, [0.0] * 200)
+    assert length_controlled(judged, anchors, resamples=2).length < 0
+
+
+@pytest.mark.parametrize("preference", [0.0, 1.0])
+def test_where_all_are_won_or_lost_nothing_is_told_of_length(preference: float) -> None:
+    with pytest.raises(MoAError, match="judged alike"):
+        length_controlled(Judged([preference] * 60, list(range(60)), [30] * 60))
+
+
+@pytest.mark.parametrize(
+    ("judged", "preferred"),
+    [
+        (_longer(by=0, spread=500, count=49, won=0.95), None),  # clear, but too few for the penalty
+        (_longer(by=0, spread=500, count=60, won=0.95), "answer"),
+        (_longer(by=0, spread=500, count=60, won=0.05), "baseline"),
+        (_longer(by=0, spread=500, count=60, won=0.5), None),
+    ],
+)
+def test_a_side_is_preferred_at_equal_lengths_only_with_fifty_items(
+    judged: Judged, preferred: str | None
+) -> None:
+    assert length_controlled(judged, resamples=100).preferred == preferred
+
+
+def test_answers_that_are_mostly_longer_have_a_wide_interval_and_no_certainty() -> None:
+    found = length_controlled(_longer(by=500, spread=600, count=100), resamples=200)
+    assert 0.1 < found.rate.high - found.rate.low < 0.9
+    assert 0 < found.rate.low < found.rate.high < 1
+
+
 def test_anchors_are_read_as_they_are_published(tmp_path: Path) -> None:
     file = tmp_path / "anchors.csv"
     file.write_text("preference,index,std_delta_len,instruction_difficulty\n0.9,0,-1.5,0.25\n0.1,1,2,-1\n")

@@ -77,6 +77,16 @@ def test_lines_hold_one_question_each(tmp_path: Path) -> None:
         assert results.texts == {"one": [None, "\u2028"], "two": [None, None]}
 
 
+def test_models_without_scores_are_named(tmp_path: Path) -> None:
+    task = {**TASK, "answers": {**TASK["answers"], "three": ["1", "2", "3"]}}  # type: ignore[dict-item]
+    results = read_results(written(tmp_path, task))
+    assert (results.models, list(results.unscored)) == (["one", "two"], ["three"])
+    assert results.among(["one"]).unscored == ()
+    line = {"id": 1, "correct": {"one": 1}, "texts": {"one": "a", "four": "b"}}
+    lines = read_results(written(tmp_path, json.dumps(line), "results.jsonl"))
+    assert (lines.models, list(lines.unscored)) == (["one"], ["four"])
+
+
 def record(id_: str, *proposals: tuple[str, str, str | None, bool | None]) -> dict[str, Any]:
     said = [
         {
@@ -156,6 +166,7 @@ def test_questions_and_models_can_be_taken_apart(tmp_path: Path) -> None:
         ({"correct": {"one": ["yes"]}}, r"results.json: correct\.one"),
         ([], "results.json: the whole: "),
         ("{", "not valid JSON"),
+        ('{"correct": {"one": "1", "two": "0", "one": "0"}}', "the key 'one' stands twice in one object"),
         ({"tasks": {}}, "say which task"),
     ],
 )
@@ -170,7 +181,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path, data: Any, proble
         ("missing.json", None, "missing.json: cannot be read: No such file"),
         ("broken.json.xz", b"no xz", "cannot be read: "),
         ("broken.json.gz", b"no gz", "cannot be read: Not a gzipped file"),
-        ("cut.json.gz", gzip.compress(b"{}" * 99)[:-9], "cannot be read: "),
+        ("cut.json.gz", gzip.compress(b"{}" * 99, mtime=0)[:-9], "cannot be read: "),
         ("binary.json", b"\xff\xff", "cannot be read: "),
         ("empty.jsonl", b"\n", "there is nothing recorded in it"),
         ("broken.jsonl", b'{"id": 1}\n{"id"', "broken.jsonl:2: not valid JSON"),

@@ -7,16 +7,31 @@ from typing import Any
 
 import pytest
 
-from moa_graph.errors import MoAError, ModelNotReady, SpecMismatch, StoreError, ThreadBusy
+from moa_graph.errors import (
+    AggregatorFailed,
+    BudgetExceeded,
+    MoAError,
+    ModelNotReady,
+    QuorumNotMet,
+    RunError,
+    SpecMismatch,
+    StoreError,
+    ThreadBusy,
+)
 from moa_graph.evaluation.ceiling import Ceiling
 from moa_graph.evaluation.datasets import Item, choose
 from moa_graph.evaluation.evaluate import evaluate, summary_json, summary_of
 from moa_graph.evaluation.folder import Folder
+from moa_graph.evaluation.hopeless import is_hopeless
 from moa_graph.evaluation.running import Evaluation, Happened, Plan, thread_of
 from moa_graph.models.failures import ProviderError
 from moa_graph.runs.run import Run
 from moa_graph.runs.threads import Runs
+from moa_graph.spec.extracting import ExtractSpec
 from tests.evaluation.orders import NUMBER, Bench, sums
+from tests.fakes.models import ScriptedChatModel
+
+DATASET = {"file": "x", "digest": "x"}
 
 
 @pytest.fixture
@@ -176,6 +191,7 @@ async def test_another_spec_is_refused_with_the_difference(bench: Bench) -> None
     with pytest.raises(SpecMismatch, match="begun with another spec") as caught:
         await bench.run(sums(1))
     assert "-  - b\n" in caught.value.difference
+    assert "prices, limits and description" in caught.value.hint
     (bench.folder / "out" / ".spec.yaml").unlink()
     with pytest.raises(SpecMismatch, match="begun with another spec"):
         await bench.run(sums(1))
@@ -198,6 +214,135 @@ async def test_other_gold_answers_are_judged_anew_for_nothing(bench: Bench) -> N
     await bench.run([{**sums(1)[0], "gold": 3}])
     assert bench.sent == before
     assert (bench.records[0]["gold"], bench.records[0]["correct"]) == (["3"], False)
+
+
+async def test_an_extractor_that_was_said_once_holds_until_another_is_said(bench: Bench) -> None:
+    rows = [{"question": "1+1", "gold": "The answer is 2"}]
+    by_line = ExtractSpec(by="last-line")
+    assert summary_of(await bench.run(rows, how=None))["judged"] == 0
+    await bench.run(rows, how=by_line)
+    before = bench.sent
+    evaluation = await bench.run(rows, how=None)
+    assert (evaluation.plan.how, bench.records[0]["correct"]) == (by_line, True)
+    regex = ExtractSpec(by="regex", pattern=r"(\d+)")
+    await bench.run(rows, how=regex)
+    assert (await bench.run(rows, how=None)).plan.how == regex
+    assert bench.sent == before
+
+
+async def test_rows_in_another_order_are_the_same_dataset(bench: Bench) -> None:
+    await bench.run(sums(3))
+    before = bench.sent
+    await bench.run(sums(3)[::-1])
+    assert bench.sent == before
+    assert [record["id"] for record in bench.records] == ["q3", "q2", "q1"]
+
+
+async def test_fewer_items_leave_the_records_of_the_others_where_they_are(bench: Bench) -> None:
+    bench.fail["3+3"] = refusal()
+    items = bench.order(sums(4)).dataset.items
+    await bench.run(sums(4))
+    before, records = bench.sent, bench.records
+    evaluation = await bench.run(sums(4), items=items[1:2])
+    assert bench.records == records
+    assert bench.sent == before, "the one that failed is not among the items"
+    summary = summary_of(evaluation)
+    assert (summary["items"], summary["answered"], summary["failed"]) == (1, 1, 0)
+
+
+async def test_an_item_that_was_begun_counts_under_the_ceiling_of_other_items(priced: Bench) -> None:
+    items = priced.order(sums(6)).dataset.items
+    await priced.run(sums(6), items=items[:4])
+    assert priced.sent["z"] == 4, "which is $16"
+    evaluation = await priced.run(sums(6), items=items[4:], max_cost=25)
+    assert (priced.sent["z"], evaluation.left) == (4, list(items[4:]))
+    ceiling = evaluation.plan.ceiling
+    assert ceiling is not None
+    assert ceiling.spent == 16.0
+    assert evaluation.cost == 0.0, "of the items themselves"
+    done = await priced.run(sums(6), items=items[4:], max_cost=34)
+    assert (done.left, done.cost, priced.sent["z"]) == ([], 8.0, 6)
+
+
+async def test_answers_that_the_store_has_lost_are_not_bought_again_unasked(bench: Bench) -> None:
+    await bench.run(sums(3))
+    before, records = bench.sent, bench.records
+    (bench.folder / "out" / "threads.db").unlink()
+    with pytest.raises(
+        MoAError, match=r"3 of the 3 answers in records\.jsonl are not in the store"
+    ) as caught:
+        await bench.run(sums(3))
+    assert "move records.jsonl away" in caught.value.hint
+    assert (bench.sent, bench.records) == (before, records)
+    (bench.folder / "out" / "records.jsonl").write_text('{"id": "q1", "status": "answ')
+    await bench.run(sums(3))
+    assert bench.sent["z"] == before["z"] + 3
+
+
+async def test_another_store_that_lacks_the_answers_is_refused(bench: Bench) -> None:
+    await bench.run(sums(1))
+    with pytest.raises(MoAError, match="are not in the store") as caught:
+        await bench.run(sums(1), db=f"sqlite:///{bench.folder / 'other.db'}")
+    assert "--db" in caught.value.hint
+    assert bench.sent["z"] == 1
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_an_aggregator_that_nobody_can_reach_ends_the_evaluation_and_what_is_left_goes_on(
+    bench: Bench, status: int
+) -> None:
+    for row in sums(9):
+        bench.fail[row["question"]] = ProviderError("no", status_code=status)
+    bench.models["a"] = ScriptedChatModel("1")
+    evaluation = await bench.run(sums(9), concurrency=2)
+    assert bench.sent["z"] <= 2
+    assert evaluation.hopeless is not None
+    assert evaluation.hopeless["type"] == "AggregatorFailed"
+    assert len(evaluation.left) >= 7
+    bench.fail.clear()
+    done = await bench.run(sums(9), concurrency=2)
+    assert (done.hopeless, done.left, summary_of(done)["failed"]) == (None, [], 0)
+    assert bench.sent["b"] == 9, "proposals are kept"
+
+
+def failed(id_: str, kind: str) -> dict[str, Any]:
+    failure = {"kind": kind, "message": "no", "retryable": False, "status_code": None}
+    layer, _, model = id_.partition("/")
+    return {"id": id_, "layer": layer, "requested_model": model, "status": "failed", "failure": failure}
+
+
+@pytest.mark.parametrize(
+    ("error", "records", "hopeless"),
+    [
+        (AggregatorFailed, [("draft/a", "timeout"), ("aggregator/z", "auth")], True),
+        (AggregatorFailed, [("aggregator/y", "auth"), ("aggregator/z", "quota_exhausted")], True),
+        (AggregatorFailed, [("aggregator/y", "auth"), ("aggregator/z", "timeout")], False),
+        (AggregatorFailed, [("draft/a", "auth")], False),
+        (AggregatorFailed, [("aggregator/host:z", "not_found")], True),
+        (AggregatorFailed, [("aggregator/replay:z.jsonl", "not_found")], False),
+        (QuorumNotMet, [("draft/a", "not_found"), ("draft/b", "auth")], True),
+        (QuorumNotMet, [("draft/a", "not_found"), ("draft/b", "server_error")], False),
+        (QuorumNotMet, [("draft/a", "auth"), ("refine/b", "server_error")], False),
+        (QuorumNotMet, [], False),
+        (BudgetExceeded, [("aggregator/z", "auth")], False),
+    ],
+)
+def test_only_what_every_item_would_meet_is_hopeless(
+    error: type[RunError], records: list[tuple[str, str]], hopeless: bool
+) -> None:
+    assert is_hopeless(error("no", proposals=[failed(*record) for record in records])) is hopeless
+
+
+async def test_a_thread_that_another_evaluation_runs_names_a_way_out_of_an_evaluation(bench: Bench) -> None:
+    class Store(_Fake):
+        async def start(self, *_: Any, **__: Any) -> Run:
+            raise ThreadBusy("thread 't' is run by somebody else", hint="`moa resume --wait`")
+
+    evaluation = Evaluation(Store(), Plan("e", bench.order(sums(2)).items))  # type: ignore[arg-type]
+    with pytest.raises(ThreadBusy, match="run by somebody else") as caught:
+        await evaluation.run()
+    assert "folder has the same name" in caught.value.hint
+    assert "resume" not in caught.value.hint
 
 
 async def test_a_part_of_the_items_can_be_made_more_later(bench: Bench) -> None:
@@ -234,6 +379,12 @@ async def test_a_folder_of_something_else_is_refused(bench: Bench) -> None:
         ("{", "cannot be read"),
         ("{}", "cannot be read"),
         ("[]", "cannot be read"),
+        (
+            json.dumps(
+                {"format": 1, "name": "x", "spec": {"hash": "x"}, "dataset": DATASET, "extract": {"by": 1}}
+            ),
+            "cannot be read",
+        ),
         ('{"format": 2, "name": "x", "spec": {"hash": "x"}}', "another version"),
     ],
 )
@@ -424,8 +575,10 @@ async def test_summary_and_records_are_written_as_json(bench: Bench) -> None:
     pin = json.loads((bench.folder / "out" / "evaluation.json").read_text())
     assert pin["dataset"] == {
         "file": str(bench.folder / "data.jsonl"),
+        "path": "../data.jsonl",
         "digest": evaluation_digest(bench),
         "items": 2,
+        "fields": {"question": None, "gold": None, "id": None},
     }
 
 
@@ -445,3 +598,15 @@ async def test_a_spec_that_votes_says_itself_how_answers_are_read(bench: Bench) 
     assert evaluation.plan.how == NUMBER
     assert (bench.records[0]["extracted"], bench.records[0]["correct"]) == ("2", True)
     assert bench.sent["z"] == 0
+
+
+async def test_a_dataset_on_another_drive_is_noted_by_its_whole_path(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("os.path.relpath", refuse)
+    await bench.run(sums(1))
+    pin = json.loads((bench.folder / "out" / "evaluation.json").read_text())
+    assert pin["dataset"]["path"] == str(bench.folder / "data.jsonl")

@@ -8,6 +8,7 @@ from moa_graph.errors import MoAError
 from moa_graph.evaluation.datasets import Item
 from moa_graph.evaluation.reports import check_ready, summarize
 from moa_graph.evaluation.scoring import Record, check_gold, error_of, is_correct, score
+from moa_graph.evaluation.statistics import share_interval
 from moa_graph.runs.run import Run
 from moa_graph.spec.extracting import ExtractSpec
 from moa_graph.state import Proposal
@@ -102,6 +103,12 @@ def test_gold_answers_that_nobody_can_give_are_refused_before_anything_is_asked(
         check_gold(items, NUMBER)
     check_gold(items, None)
     check_gold(items[:1], NUMBER)
+    placed = [Item(n, (ASKED,), ("two", "3", "x"), place=f"d.jsonl:{n}") for n in (1, 2)]
+    with pytest.raises(MoAError) as caught:
+        check_gold(placed, NUMBER)
+    told = [line.partition(" is no")[0] for line in caught.value.message.splitlines()]
+    assert told == [f"d.jsonl:{n}: item {n}: {gold!r}" for n in (1, 2) for gold in ("two", "x")]
+    assert "--gold" in caught.value.hint
 
 
 def test_a_way_of_reading_that_cannot_work_is_refused_before_anything_is_asked() -> None:
@@ -117,7 +124,7 @@ def test_accuracy_counts_failures_as_wrong_and_is_also_given_without_them() -> N
     found = summarize(records, items=6, cost=2.0, extracting=True)
     assert found["accuracy"] is not None
     assert found["accuracy"].value == 0.5
-    assert found["accuracy"].low < 0.5 < found["accuracy"].high
+    assert found["accuracy"] == share_interval(2, 4)
     assert found["accuracy_of_answered"] is not None
     assert found["accuracy_of_answered"].value == pytest.approx(2 / 3)
     assert (found["judged"], found["judged_of_answered"], found["correct"], found["left"]) == (4, 3, 2, 2)
@@ -127,6 +134,13 @@ def test_accuracy_counts_failures_as_wrong_and_is_also_given_without_them() -> N
     assert found["calls"].value == 2
     assert found["item_cost"] is not None
     assert found["item_cost"].value == 0.5
+
+
+def test_no_accuracy_is_certain_where_all_answers_are_alike() -> None:
+    for correct in (True, False):
+        found = summarize([record(correct)] * 10, items=10, cost=0.0, extracting=True)
+        assert found["accuracy"] is not None
+        assert found["accuracy"].high - found["accuracy"].low > 0.2
 
 
 def test_each_proposer_is_judged_over_the_items_in_which_it_was_asked() -> None:

@@ -85,9 +85,17 @@ def test_agreement_is_that_of_texts_where_no_answers_are_recorded() -> None:
     }
     teams = Teams(Results(["1", "2"], {model: [0.5, 0.5] for model in said}, "win rate", texts=said))
     assert teams.likeness == "texts"
-    assert teams.agreement("a", "b") == pytest.approx(0.5)
+    assert teams.agreement("a", "b") == pytest.approx(1)  # of the one question on which both wrote
     assert teams.agreement("a", "c") == pytest.approx(0.5)
     assert teams.agreement("b", "c") == 0
+
+
+def test_agreement_with_a_model_whose_texts_are_not_recorded_is_unknown() -> None:
+    said: dict[str, list[str | None]] = {"a": ["green tea"] * 4, "b": ["tea"] * 4, "c": [None] * 4}
+    pool = Results(list("1234"), {model: [0.5] * 4 for model in said}, "win rate", texts=said)
+    with pytest.raises(MoAError, match="a and c have no texts on one question"):
+        choose(Teams(pool), 2, "score")
+    assert choose(Teams(pool.among(["a", "b"])), 2, "score") == ["a", "b"]
 
 
 def test_agreement_is_that_of_scores_where_nothing_else_is_recorded() -> None:
@@ -114,7 +122,7 @@ def test_even_and_odd_questions_are_split_and_random_halves_follow_their_seed() 
     assert split(11, "random:2") != (one, other)
 
 
-@pytest.mark.parametrize("how", ["odd", "random", "random:x", "random:-1", "even-odd "])
+@pytest.mark.parametrize("how", ["odd", "random", "random:٣", "random:x", "random:-1", "even-odd "])
 def test_another_split_is_refused(how: str) -> None:
     with pytest.raises(MoAError, match="is no split"):
         split(10, how)

@@ -11,6 +11,7 @@ from moa_graph.evaluation.statistics import (
     can_be_told,
     difference_interval,
     mean_interval,
+    share_interval,
     sign_test,
 )
 
@@ -37,6 +38,39 @@ def test_the_bootstrap_agrees_with_the_normal_approximation() -> None:
     assert interval.value == pytest.approx(0.3)
     assert interval.low == pytest.approx(0.3 - 1.96 * 0.01449, abs=0.003)
     assert interval.high == pytest.approx(0.3 + 1.96 * 0.01449, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    [  # Newcombe 1998, Statistics in Medicine 17, 857-872, method 3; the last is the first turned round
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (15, 148, 0.0624, 0.1605),
+        (81, 263, 0.2553, 0.3662),
+        (20, 20, 0.8389, 1.0),
+    ],
+)
+def test_a_share_has_wilsons_interval_which_is_wide_where_all_items_are_alike(
+    successes: int, count: int, low: float, high: float
+) -> None:
+    interval = share_interval(successes, count)
+    assert interval.value == successes / count
+    assert [interval.low, interval.high] == pytest.approx([low, high], abs=5e-5)
+    wider = share_interval(successes, count, level=0.99)
+    assert (wider.low <= interval.low, wider.high >= interval.high, wider.level) == (True, True, 0.99)
+
+
+def test_wilsons_ends_solve_the_equation_that_defines_them() -> None:
+    interval = share_interval(7, 30)
+    for end in (interval.low, interval.high):
+        assert abs(7 / 30 - end) == pytest.approx(1.959964 * (end * (1 - end) / 30) ** 0.5)
+
+
+def test_a_share_of_nothing_and_more_than_all_are_refused() -> None:
+    with pytest.raises(MoAError, match="no items"):
+        share_interval(0, 0)
+    with pytest.raises(ValueError, match="3 successes of 2 items"):
+        share_interval(3, 2)
 
 
 def test_the_same_seed_gives_the_same_interval_and_a_level_widens_it() -> None:

@@ -13,6 +13,31 @@ def test_a_win_rate_is_the_mean_preference_and_a_tie_half_a_win() -> None:
     assert found.rate.low < 0.6 < found.rate.high
 
 
+def test_a_rate_of_wins_and_losses_alone_has_an_interval_also_where_all_are_won() -> None:
+    found = win_rate([1.0] * 20)
+    assert (found.rate.value, found.rate.high) == (1.0, 1.0)
+    assert found.rate.low == pytest.approx(0.839, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("preferences", "preferred"),
+    [
+        ([1.0, 1.0, 1.0, 0.5, 0.5, 0.5], None),  # three wins say nothing
+        ([1.0] * 7 + [0.0], None),  # p = 0.07
+        ([1.0] * 5, None),
+        ([1.0] * 8, "answer"),
+        ([0.0] * 8, "baseline"),
+        ([0.5] * 30, None),
+        ([1.0] * 20 + [0.5] * 10, "answer"),
+        ([0.55] * 30 + [0.0] * 12, None),  # more wins, yet the lower mean
+    ],
+)
+def test_a_side_is_preferred_only_where_interval_and_sign_test_agree(
+    preferences: list[float], preferred: str | None
+) -> None:
+    assert win_rate(preferences).preferred == preferred
+
+
 @pytest.mark.parametrize("preferences", [[], [None, None]])
 def test_where_nothing_was_judged_there_is_no_win_rate(preferences: list[float | None]) -> None:
     with pytest.raises(MoAError, match="no item was judged"):

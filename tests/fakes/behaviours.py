@@ -255,6 +255,12 @@ def meet(call: Call, size: str) -> Reply:
     return replace(ok(call), before=lambda: call.rendezvous.meeting(f"meet-{size}", int(size)))
 
 
+@named(r"says-(.+)")
+def says(call: Call, text: str) -> Reply:
+    """Answer with a text, in which "_" stands for a space."""
+    return text_reply(call, text.replace("_", " "))
+
+
 @named("echo-hash")
 def echo_hash(call: Call) -> Reply:
     return text_reply(call, digest(call.messages))

@@ -13,7 +13,7 @@ import pytest
 
 from moa_graph.errors import AggregatorFailed, BudgetExceeded, DeadlineExceeded, QuorumNotMet, RunError
 from moa_graph.runs.stores import open_store
-from tests.fakes.crashing import CALLS, Round, contend, seeded, work
+from tests.fakes.crashing import CALLS, AidedRound, Round, check_aided, contend, seeded, work
 from tests.fakes.models import ScriptedChatModel as Model
 from tests.fakes.process import ServerProcess, server_process
 from tests.runs.test_store_failures import Mixture
@@ -43,6 +43,29 @@ def test_a_run_that_is_killed_at_a_random_point_is_paid_once(
     for _ in range(1 + number % 3):
         thread.kill_at(chance)
     thread.finish()
+
+
+AIDED = [(shape, number) for shape in ("judged", "agreed") for number in range(max(1, ROUNDS // 6))]
+
+
+@pytest.mark.parametrize(("shape", "number"), AIDED)
+def test_what_was_said_about_proposals_is_paid_once(
+    shape: str, number: int, models: ServerProcess, url: str
+) -> None:
+    chance = seeded(f"{shape} {number}")
+    thread = AidedRound(models, url, f"{shape}-{number}", shape)
+    for _ in range(2 + number % 2):
+        thread.kill_at(chance)
+    check_aided(thread)
+
+
+@pytest.mark.parametrize("count", [5, 15, 20])
+def test_a_model_that_is_asked_about_proposals_is_not_asked_again_once_that_is_told(
+    count: int, models: ServerProcess, url: str
+) -> None:
+    thread = AidedRound(models, url, f"aided-{count}", "judged")
+    thread.kill_after("call.finished", count)
+    check_aided(thread)
 
 
 @pytest.mark.parametrize("count", [1, 6, 11, 18])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from moa_graph.runs.stores import open_store
-from tests.fakes.crashing import Round, contend, seeded
+from tests.fakes.crashing import AidedRound, Round, check_aided, contend, seeded
 from tests.fakes.models import ScriptedChatModel as Model
 from tests.fakes.postgres import PostgresServer
 from tests.fakes.process import ServerProcess, server_process
@@ -38,6 +38,18 @@ def test_a_run_that_is_killed_at_a_random_point_is_paid_once(
     for _ in range(1 + number % 3):
         thread.kill_at(chance)
     thread.finish()
+
+
+@pytest.mark.parametrize("number", range(max(1, ROUNDS // 6)))
+@pytest.mark.parametrize("shape", ["judged", "agreed"])
+def test_what_was_said_about_proposals_is_paid_once(
+    shape: str, number: int, models: ServerProcess, database: str
+) -> None:
+    chance = seeded(f"{shape} {number}")
+    thread = AidedRound(models, database, f"{shape}-{number}", shape)
+    for _ in range(2 + number % 2):
+        thread.kill_at(chance)
+    check_aided(thread)
 
 
 @pytest.mark.parametrize("count", [1, 6, 18])

@@ -1,10 +1,14 @@
-"""Threads under whatever order of events: nothing that was reported is paid twice, lost, or not shown."""
+"""Threads under whatever order of events: nothing that was reported is paid twice, lost, or not shown.
+
+So it is with models that are asked about proposals, and where enough equal answers end a layer, or all.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -18,13 +22,31 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from moa_graph.errors import RunError, SpecMismatch, StoreError, ThreadBusy, ThreadError
 from moa_graph.prompts import split_references
 from moa_graph.runs import stores
+from moa_graph.runs.portable import dump_line
 from moa_graph.runs.run import Run
 from moa_graph.runs.running import Running
 from moa_graph.runs.stores import open_store
 from moa_graph.runs.threads import Runs
+from moa_graph.state import is_shown
 from tests.runs.cast import TWO, Cast
 
 T = TypeVar("T")
+
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({}, {}),
+    # "m1" and "m2" say who is best, "m3" says nothing that could be read.
+    "ranked": ({"select": {"by": "rank", "model": "m", "keep": 1}}, {}),
+    "compared": (
+        {"select": {"by": "pairwise", "model": "m", "keep": 1}, "residual": {"model": "n"}},
+        {"stop": {"by": "judge", "model": "x"}},
+    ),
+    "summed up": ({"references": {"payload": "summary", "summarizer": "x"}}, {}),
+    # "a1" and "b1" say the same.
+    "agreed": ({"concurrency": 1}, {"stop": {"by": "agreement", "agree": 2, "extract": "number"}}),
+}
+"""What is special about the second layer, and about the spec."""
+ASKED = {"plain": {}, "ranked": {"m": 1}, "compared": {"m": 2, "n": 1, "x": 1}, "summed up": {"x": 3}}
+"""How often somebody is asked about proposals in a turn, of which one may be added by hand."""
 
 _REAL, _REAL_NS = time.time, time.time_ns
 FAILING = st.sets(st.sampled_from("abcdzy"), max_size=3).map(lambda names: "".join(sorted(names)))
@@ -41,19 +63,25 @@ class Threads(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(stores, "BUSY_PATIENCE", 0.001)
         self.open = AsyncExitStack()
-        self.cast = Cast(TWO, layer={"refine": {"quorum": 2}})
-        self.cast.ticks = {"b": 40, "d": 40, "z": 20, "y": 20}  # else all that happens would happen at once
-        self.other = self.cast.changed(lambda spec: spec["aggregator"].update(model="y"))
         self.specs: dict[str, Any] = {}
         self.reported: dict[str, dict[str, str]] = {}
         """By thread: what somebody was told to be finished, with its text; what was edited, as it is now."""
         self.answers: dict[str, str] = {}
+        self.calls: dict[str, int | None] = {}
+        """By thread: how many calls its turn has to report; None where nobody can know."""
+        self.carried: set[str] = set()
+        """Forks and copies: what was said about proposals is not always said about those that are there."""
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
-    @initialize()
-    def open_a_store(self) -> None:
+    @initialize(shape=st.sampled_from(sorted(SHAPES)))
+    def open_a_store(self, shape: str) -> None:
+        self.shape = shape
+        refine, parts = SHAPES[shape]
+        self.cast = Cast(TWO, layer={"refine": {"quorum": 2, **refine}}, defaults={"attempts": 1}, **parts)
+        self.cast.ticks = {"b": 40, "d": 40, "z": 20, "y": 20}  # else all that happens would happen at once
+        self.other = self.cast.changed(lambda spec: spec["aggregator"].update(model="y"))
         self.store = self.do(self.open.enter_async_context(open_store("memory:")))
 
     def teardown(self) -> None:
@@ -75,7 +103,7 @@ class Threads(RuleBasedStateMachine):
     def start(self, failing: str, crash: int | None, stop: bool) -> None:
         thread = f"t{len(self.reported)}"
         self.specs[thread] = self.cast.spec
-        self.reported[thread] = {}
+        self.reported[thread], self.calls[thread] = {}, 0
         running = self.runs(thread).start("Why?", thread=thread, turn="1", breakpoints="all" if stop else ())
         self.run(thread, running, failing, crash)
 
@@ -84,11 +112,12 @@ class Threads(RuleBasedStateMachine):
     def ask_again(self, number: int, failing: str, crash: int | None) -> None:
         thread = sorted(self.answers)[number % len(self.answers)]
         turn = f"later-{sum(self.cast.sent.values())}"
-        before = dict(self.reported[thread])
-        self.reported[thread] = {}
+        before = dict(self.reported[thread]), self.calls[thread]
+        self.reported[thread], self.calls[thread] = {}, 0
         answer = self.answers.pop(thread)
         if not self.run(thread, self.runs(thread).start("And?", thread=thread, turn=turn), failing, crash):
-            self.reported[thread], self.answers[thread] = before, answer  # the clock forbade it
+            self.reported[thread], self.calls[thread] = before  # the clock forbade it
+            self.answers[thread] = answer
 
     @precondition(lambda self: self.reported)
     @rule(number=st.integers(0, 9), failing=FAILING, crash=CRASH, stop=st.booleans())
@@ -113,10 +142,8 @@ class Threads(RuleBasedStateMachine):
         ends = self.do(both())
         kinds = {type(end) for end in ends}
         assert kinds <= {Run, ThreadBusy} or kinds == {StoreError} or kinds == {StoreError, ThreadBusy}, ends
-        asked = self.cast.since(before)
-        assert all(times == 1 for times in asked.values())
-        assert not due & self.ids(thread, asked)
-        self.look(thread, asked)
+        self.check_asked(thread, self.cast.since(before), due)
+        self.look(thread, self.cast.since(before))
 
     @precondition(lambda self: self.reported)
     @rule(
@@ -168,16 +195,41 @@ class Threads(RuleBasedStateMachine):
             return None
         assert self.cast.since(before) == {}
         assert self.status(thread) == there
+        self.note_carried(run, spec)
+        if step is None:  # what was reported is never bought again, in no fork either
+            assert self.proposed(thread).items() <= self.reported[run.thread].items()
+            assert other or there.answer == run.answer
+        return run.thread
+
+    @precondition(lambda self: self.reported)
+    @rule(number=st.integers(0, 9))
+    def export_and_import(self, number: int) -> None:
+        thread, before = self.thread(number), self.cast.sent
+        try:
+            there = self.status(thread)
+        except ThreadError:
+            return  # its process died before it was there
+        lines = self.do(self.runs(thread).export(thread))
+        content = "".join(map(dump_line, lines)).encode()
+        with contextlib.suppress(StoreError):
+            run = self.do(self.runs(thread).import_(content, to=f"t{len(self.reported)}"))
+            assert self.cast.since(before) == {}
+            assert [run.proposals, run.aides, run.answer] == [there.proposals, there.aides, there.answer]
+            self.note_carried(run, self.specs[thread])
+
+    def note_carried(self, run: Run, spec: Any) -> None:
         self.specs[run.thread] = spec
+        self.carried.add(run.thread)
+        self.calls[run.thread] = run.calls
         self.reported[run.thread] = {
             record["id"]: record["text"] for record in run.proposals if record["status"] == "ok"
         }
         if run.answer is not None:
             self.answers[run.thread] = run.answer
-        if step is None:  # what was reported is never bought again, in no fork either
-            assert self.reported[thread].items() <= self.reported[run.thread].items()
-            assert other or there.answer == run.answer
-        return run.thread
+
+    def proposed(self, thread: str) -> dict[str, str]:
+        """Return what was reported but for what was said about proposals."""
+        return {id_: text for id_, text in self.reported[thread].items() if "/@" not in id_}
 
     @precondition(lambda self: self.reported)
     @rule(number=st.integers(0, 9))
@@ -212,18 +264,38 @@ class Threads(RuleBasedStateMachine):
         finally:
             self.cast.mend()
         asked = self.cast.since(before)
-        assert all(times == 1 for times in asked.values())
-        assert not due & self.ids(thread, asked)
+        self.check_asked(thread, asked, due)
         assert not (answered and asked)
+        if crash is not None:
+            self.calls[thread] = None  # what was under way is not known to the thread
         self.look(thread, asked)
         return True
+
+    def check_asked(self, thread: str, asked: dict[str, int], due: set[str]) -> None:
+        """Check that nobody was asked twice, nor for what was reported before; `due` are those ids."""
+        assert not due & self.ids(thread, asked)
+        about = ASKED.get(self.shape, {})
+        for name, times in asked.items():
+            assert times <= about.get(name, 1)
+        if thread not in self.carried and any(name in asked for name in about):
+            had = Counter(self.slot(id_) for id_ in due if "/@" in id_)
+            assert all(had[name] + asked.get(name, 0) <= most for name, most in about.items())
+        known = self.calls[thread]
+        if known is not None:
+            self.calls[thread] = known + sum(asked.values())
+
+    def slot(self, id_: str) -> str:
+        """Return who is asked under the id of an aide."""
+        return {"@r": "m", "@c": "m", "@s": "x", "@j": "x"}.get(id_.partition("/")[2][:2], "")
 
     async def follow(self, thread: str, running: Running, crash: int | None) -> None:
         number = 0
         async with contextlib.aclosing(running.events()) as events:  # type: ignore[type-var]
             async for event in events:
                 if event["type"] == "call.finished":
-                    if event["role"] == "proposer":
+                    if event["role"] == "proposer" or (
+                        event["role"] != "aggregator" and thread not in self.carried
+                    ):
                         self.reported[thread][event["id"]] = event["proposal"]["text"]
                     else:
                         self.answers[thread] = event["proposal"]["text"]
@@ -242,18 +314,18 @@ class Threads(RuleBasedStateMachine):
         if thread not in {summary.thread for summary in self.do(self.runs(thread).threads())}:
             return  # its process died before it was there
         run = self.status(thread)
+        about = [] if thread in self.carried else run.aides
         self.reported[thread] |= {
-            record["id"]: record["text"] for record in run.proposals if record["status"] == "ok"
+            record["id"]: record["text"] for record in [*run.proposals, *about] if record["status"] == "ok"
         }
+        # Those that were cut have been sent, but their answers were not waited for.
+        assert self.calls[thread] in (None, run.calls) or self.shape == "agreed"
         if run.answer is not None:
             self.answers[thread] = run.answer
         aggregator = self.specs[thread].aggregator.model
         if run.answer is not None and aggregator in asked:
-            shown = [
-                record["text"]
-                for record in run.proposals
-                if record["layer"] == "refine" and record["status"] == "ok"
-            ]
+            last = run.stopped["layer"] if run.stopped else "refine"
+            shown = [each["text"] for each in run.proposals if each["layer"] == last and is_shown(each)]
             assert split_references(self.cast.seen(aggregator))[1] == shown
 
     def status(self, thread: str) -> Run:
@@ -265,7 +337,8 @@ class Threads(RuleBasedStateMachine):
             if not texts and thread not in self.answers:
                 continue
             run = self.status(thread)
-            there = {record["id"]: record["text"] for record in run.proposals if record["status"] == "ok"}
+            records = [*run.proposals, *run.aides]
+            there = {record["id"]: record["text"] for record in records if record["status"] == "ok"}
             assert texts.items() <= there.items()
             assert run.status != "running"
             if thread in self.answers and run.answer is not None:

@@ -198,6 +198,41 @@ def test_latex_in_json_survives_its_escapes():
     assert extract('{"answer": "\\times\\text{a}"}', math) == extract("\\cdot a", MATH)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "\\tan x",
+        "\\to 0",
+        "\\nu",
+        "\\rho",
+        "\\rightarrow",
+        "\\neg p",
+        "\\nabla f",
+        "\\triangle ABC",
+        "\\beta",
+        "\\forall",
+    ],
+)
+def test_a_command_of_latex_is_read_from_json_with_one_backslash_or_two(command):
+    math = ExtractSpec(by="json-path", path="answer", equality="math")
+    doubled = command.replace("\\", "\\\\")
+    assert extract(f'{{"answer": "{command}"}}', math) == extract(f'{{"answer": "{doubled}"}}', math)
+    assert extract(f'{{"answer": "{command}"}}', math) == command.replace(" ", "")
+
+
+def test_what_json_escapes_on_purpose_stays():
+    assert extract('{"answer": "one\\nnot two\\tunit\\ttable"}', FIELD) == "one not two unit table"
+
+
+@pytest.mark.parametrize("escape", ["\\ud83d", "\\u0000"])
+def test_an_answer_never_holds_what_stores_refuse(escape):
+    for equality in ("exact", "folded", "math"):
+        how = ExtractSpec(by="json-path", path="answer", equality=equality)
+        answer = extract(f'{{"answer": "{escape}x"}}', how)
+        assert answer == "\ufffdx"
+    assert extract("\ud83dx", LINE) == "\ufffdx"
+
+
 def test_a_pattern_gives_its_last_match_or_its_first_group():
     def by(pattern, text, equality=None):
         return extract(text, ExtractSpec(by="regex", pattern=pattern, equality=equality))
@@ -226,9 +261,15 @@ SAME = [
     ("2√3", "2\\sqrt{3}"),
     ("\\left( 1, 2 \\right)", "(1,2)"),
     ("\\left.x\\right|", "x|"),
-    ("10\\text{ cm}", "10"),
-    ("10 \\mathrm{cm}^2", "10"),
-    ("10 square feet", "10"),
+    ("10\\text{ cm}", "10 centimeters"),
+    ("10 \\mathrm{cm}^2", "10 square cm"),
+    ("10 square feet", "10 ft^2"),
+    ("10\\text{ apples}", "10"),
+    ("5 million", "5000000"),
+    ("5 \\text{ million}", "5000000"),
+    ("1, 234", "1,\\ 234"),
+    ("5 miles per hour", "5\\text{ miles per hour}"),
+    ("(100, 200)", "(100,200)"),
     ("90^\\circ", "90"),
     ("90°", "90"),
     ("50\\%", "50"),
@@ -258,10 +299,50 @@ def test_spellings_of_one_mathematical_answer_are_the_same(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("x", "X"), ("(1,2)", "(2,1)"), ("2x", "2"), ("0.333", "\\frac{1}{3}"), ("\\sqrt{2}", "2"), ("1", "-1")],
+    [
+        *[
+            ("x", "X"),
+            ("(1,2)", "(2,1)"),
+            ("2x", "2"),
+            ("0.333", "\\frac{1}{3}"),
+            ("\\sqrt{2}", "2"),
+            ("1", "-1"),
+        ],
+        *[
+            ("12 inches", "12 feet"),
+            ("7 ft", "7 lb"),
+            ("5 million", "5"),
+            ("1, 234", "1234"),
+            ("10 cm", "10 cm^2"),
+        ],
+    ],
 )
 def test_different_mathematical_answers_are_different(one, other):
     assert not equal(one, other, MATH)
+
+
+@pytest.mark.parametrize("said", ["12 inches", "12\\text{ cm}^2", "12 m", "12 square feet"])
+def test_a_unit_may_be_left_out_of_a_gold_answer_but_is_not_another_one(said):
+    assert equal(said, "12", MATH)
+    assert equal("12", said, MATH)
+    assert not equal(said, "12 kg", MATH)
+    assert not equal(said, "13", MATH)
+    canonical = normalise(said, MATH)
+    assert canonical is not None
+    assert normalise(canonical, MATH) == canonical
+
+
+def test_an_answer_that_cannot_be_read_abstains_and_ends_no_run(monkeypatch):
+    def unreadable(text):
+        raise ValueError(text)
+
+    monkeypatch.setattr("moa_graph.selecting.answers.read_number", unreadable)
+    assert extract("Answer: 1", NUMBER) is None
+
+
+def test_a_number_is_not_cut_in_two_where_a_line_is_too_long():
+    assert extract("Answer: " + "so " * 96 + "1234567890", NUMBER) == "1234567890"
+    assert extract("Answer: " + "so " * 96 + "1" * 20 + " and 7", NUMBER) == "7"
 
 
 def test_what_is_no_answer_equals_nothing():
@@ -335,6 +416,7 @@ HOW = [
     NUMBER,
     CHOICE,
     LINE,
+    ExtractSpec(by="last-line", equality="number"),
     MATH,
     FIELD,
     ExtractSpec(by="regex", pattern=r"(?i)answer is\s*:?\s*(.+)"),
@@ -411,6 +493,18 @@ HOSTILE = {
     "fractions": "\\frac{" * 20_000,
     "powers": "9^99" * 20_000,
     "exponents": "9e999 " * 20_000,
+    "many numbers": "1 " * 200_000,
+    "many dates": "1/1/1/1/1 " * 20_000,
+    "huge powers": ("9" * 40 + "^99 ") * 1_100,
+    "mixed numbers": "1 1/2 " * 20_000,
+    "thousands apart": "1" + " 000" * 25_000,
+    "commas": "1,2" * 40_000,
+    "points": "1.2" * 40_000,
+    "superscripts": "9⁹⁹" * 30_000,
+    "equalities": "Answer: " + "1 = is " * 20_000,
+    "choices": "A or " * 20_000,
+    "denials": "not (A) " * 12_000,
+    "conclusions": "so it is the option " * 5_000,
     "spaces": "answer is" + " " * 100_000,
     "dollars": "$" * 100_000,
     "brackets": "(" * 100_000,

@@ -54,6 +54,8 @@ REPLIES = st.text(max_size=200) | st.lists(
         ("3", [2, 0, 1]),
         ("3 > 1", [2, 0, 1]),
         ("My answer: 3.", [2, 0, 1]),
+        ("2 > 1 > 3\nThis took me 1 minute.", [1, 0, 2]),
+        ("2 > 1 > 3\n> 1 minute", [1, 0, 2]),
     ],
 )
 def test_a_ranking_is_read_from_the_last_line_with_a_number(reply: str, order: list[int]) -> None:
@@ -128,7 +130,12 @@ def test_a_comparison_never_says_anything_else(reply: str) -> None:
         ("Do not STOP yet.\nCONTINUE", False),
         ("**STOP**.\nThank you.", True),
         ("STOP or CONTINUE", None),
-        ("stop", None),
+        ("stop", True),
+        ("**Continue**", False),
+        ("Verdict: STOP", True),
+        ("My final verdict is: **stop**.", True),
+        ("I would not STOP yet.", None),
+        ("It would be wrong to say:\nSTOP now", None),
         ("UNSTOPPABLE", None),
         ("", None),
     ],
@@ -142,10 +149,22 @@ def test_any_reply_of_a_judge_is_read_without_an_error(reply: str) -> None:
     assert read_enough(reply) in {True, False, None}
 
 
-@pytest.mark.parametrize("reply", ["NONE", " none.\n", "**None**", "", "  "])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "NONE",
+        " none.\n",
+        "**None**",
+        "",
+        "  ",
+        "NONE - nothing of weight changed.",
+        "**NONE**\n\nAll say 12.",
+    ],
+)
 def test_nothing_of_weight_is_nothing(reply: str) -> None:
     assert read_residual(reply) == ""
 
 
 def test_what_changed_is_what_was_written_down() -> None:
     assert read_residual(" None of them kept the date.\n") == "None of them kept the date."
+    assert read_residual("NONE of them kept the date.") == "NONE of them kept the date."

@@ -85,6 +85,14 @@ def test_texts_that_have_nothing_in_common_are_all_kept() -> None:
     assert majority_cluster(similarities(["alpha", "beta", "gamma", "delta"])) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("count", [20, 50, 100])
+def test_chance_likeness_of_unrelated_texts_makes_no_majority(count: int) -> None:
+    generator = random.Random(1)
+    words = [f"w{number}" for number in range(50_000)]
+    texts = [" ".join(generator.choices(words, k=30)) for _ in range(count)]
+    assert majority_cluster(similarities(texts)) == list(range(count))
+
+
 def test_halves_are_both_kept_since_neither_is_the_majority() -> None:
     assert majority_cluster(similarities(["alpha"] * 2 + ["beta"] * 2)) == [0, 1, 2, 3]
 

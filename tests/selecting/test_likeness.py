@@ -5,7 +5,7 @@ import math
 import pytest
 
 from moa_graph.errors import MoAError
-from moa_graph.selecting.likeness import bag_of, of_vectors, similarities, weights
+from moa_graph.selecting.likeness import bag_of, between, of_vectors, similarities, weights
 
 TEXTS = [
     "A quorum is the number of proposals that a layer needs.",
@@ -92,3 +92,11 @@ def test_vectors_of_unequal_length_are_refused() -> None:
 def test_vectors_with_numbers_that_are_not_finite_are_refused(number: float) -> None:
     with pytest.raises(MoAError, match="not finite"):
         of_vectors([[1.0], [number]])
+
+
+def test_texts_are_as_like_others_as_the_whole_table_has_it() -> None:
+    table, some, others = similarities([*TEXTS, ""]), TEXTS[:2], [TEXTS[2], ""]
+    for row, known in zip(between(some, others), table, strict=False):
+        assert row == pytest.approx(known[2:])
+    assert between([], TEXTS) == []
+    assert between([TEXTS[0], ""], [TEXTS[0], "", TEXTS[2]]) == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]

@@ -51,7 +51,7 @@ async def test_llm_ranker_returns_the_chosen_proposal_verbatim() -> None:
     played = await play("llm-ranker", cast)
     assert (played.answer, played.moa["answered_by"]) == ("by llama-70b", "draft/llama-70b")
     proposals = [f"by {slot}" for slot in POOL]
-    ranker = synthesizing(*proposals).replace("«synthesize»", "«pick»")
+    ranker = asked_about("pick", *proposals)
     assert played.told == {slot: [ASKED] for slot in POOL} | {"qwen-110b": [ASKED, ranker]}
 
 

@@ -205,7 +205,7 @@ async def test_smoa_goes_to_the_aggregator_when_the_moderator_says_stop() -> Non
 
 async def test_smoa_keeps_the_first_two_when_the_judge_cannot_be_understood() -> None:
     cast = {slot: says(f"{slot} drafts") for slot in FOUR}
-    cast["qwen-110b"] = says("qwen-110b drafts", "All are good.", "STOP", "final")
+    cast["qwen-110b"] = says("qwen-110b drafts", *["All are good."] * 3, "STOP", "final")
     played = await play("smoa", cast)
     assert played.told["qwen-110b"][-1] == synthesizing("qwen-110b drafts", "qwen-72b drafts")
 
