@@ -293,12 +293,11 @@ class Threads(RuleBasedStateMachine):
         async with contextlib.aclosing(running.events()) as events:  # type: ignore[type-var]
             async for event in events:
                 if event["type"] == "call.finished":
-                    if event["role"] == "proposer" or (
-                        event["role"] != "aggregator" and thread not in self.carried
-                    ):
-                        self.reported[thread][event["id"]] = event["proposal"]["text"]
-                    else:
-                        self.answers[thread] = event["proposal"]["text"]
+                    text = event["proposal"]["text"]
+                    if event["role"] == "aggregator":
+                        self.answers[thread] = text
+                    elif event["role"] == "proposer" or thread not in self.carried:
+                        self.reported[thread][event["id"]] = text
                 number += 1
                 if number == crash:
                     break
