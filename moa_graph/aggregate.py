@@ -22,7 +22,7 @@ from moa_graph.reducing import FINAL, Decision, Reducer
 from moa_graph.resources import Resources
 from moa_graph.seeing import Sight
 from moa_graph.spec.writing import spec_hash
-from moa_graph.state import MoAState, Proposal, Reference, is_proposal
+from moa_graph.state import MoAState, Proposal, Reference, is_needless, is_proposal
 from moa_graph.terms import going_on
 
 __all__ = ["AggregatorNode"]
@@ -269,7 +269,8 @@ def _warnings(records: list[Proposal]) -> list[str]:
     found = []
     for record in records:
         failure = record["failure"]
-        if failure and (record["attempts"] or record["status"] != "cut"):  # who was not asked is no warning
+        unasked = record["status"] == "cut" and not record["attempts"]
+        if failure and not unasked and not is_needless(record):  # neither is anything that went wrong
             found.append(f"{record['id']} {record['status']}: {failure['kind']}: {failure['message']}")
         found += [f"{record['id']}: {warning}" for warning in record["warnings"]]
     return found

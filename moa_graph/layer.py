@@ -148,7 +148,7 @@ class _Join:
             enough = AGREED
         if enough is not None:
             self.request.end_all(enough)
-        while self.waiting and (late := self.waiting[0].too_late(self.request)) is not None:
+        while self.waiting and (late := self._too_late(self.waiting[0])) is not None:
             self.records[late["id"]] = late
             self.waiting.popleft()
         most = self.layer.concurrency or len(self.proposers)
@@ -161,6 +161,9 @@ class _Join:
         ok = sum(record["status"] == "ok" for record in self.records.values())
         if self.patience_ends is None and self.layer.grace is not None and ok >= self.layer.quorum:
             self.patience_ends = time.monotonic() + self.layer.grace
+
+    def _too_late(self, proposer: Proposer) -> Proposal | None:
+        return proposer.too_late(self.requests[proposer.id])
 
     def _patience(self) -> float | None:
         """Return the seconds until stragglers are cut; None: wait for all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
 
+from moa_graph import graph as graph_module
 from moa_graph.errors import ModelNotReady, QuorumNotMet
 from moa_graph.graph import build_graph
 from moa_graph.spec.schema import MoASpec
@@ -289,3 +291,16 @@ def test_with_any_concurrency_of_the_callers_all_that_are_to_be_asked_are_asked(
     panel = Panel([layer], {"model": "z", "references": references}, r="1", s="Short.")
     state = panel.graph.compile().invoke(QUESTION, {"max_concurrency": max_concurrency})
     assert state["messages"][-1].response_metadata["moa"]["calls"] == 3 + 6 + 1 + 1
+
+
+async def test_the_way_is_chosen_in_the_runs_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing: list[int] = []
+    going_on = graph_module.going_on
+
+    def noted(*arguments: Any) -> Any:
+        choosing.append(threading.get_ident())
+        return going_on(*arguments)
+
+    monkeypatch.setattr(graph_module, "going_on", noted)
+    await two_layers().compile().ainvoke(QUESTION)
+    assert set(choosing) == {threading.get_ident()}

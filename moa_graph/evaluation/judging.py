@@ -191,7 +191,7 @@ def _unreachable(error: RunError) -> RunError | None:
         return None
     return RunError(
         f"the judge cannot give any verdict: {_reason(error)}",
-        hint="Mend the judge (its key, quota, name or recorded answers): the same command goes on.",
+        hint="Mend the judge (its key, quota or name): the same command goes on.",
         proposals=error.proposals,
         usage=error.usage,
         cost=error.cost,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from moa_graph.cli import judge as command
 from moa_graph.cli.judge import judge
 from moa_graph.cli.stopping import Stopped
-from moa_graph.errors import MoAError, RunError
+from moa_graph.errors import MoAError
 from moa_graph.evaluation import judging
 from tests.evaluation.test_judging import fair
 from tests.fakes.models import ScriptedChatModel
@@ -144,15 +144,15 @@ def test_a_judge_that_is_neither_a_model_nor_a_file_is_a_wrong_option(judged: Ju
     assert "neither provider:model nor a spec file" in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_a_replayed_judge_without_the_recorded_answer_is_no_matter_of_an_aggregator(
+def test_a_replayed_judge_without_the_recorded_answer_fails_for_that_pair_alone(
     judged: Judged, tmp_path: Path
 ) -> None:
     (tmp_path / "said.jsonl").write_text('{"question": "x", "text": "VERDICT: A"}\n')
-    with pytest.raises(RunError, match="the judge cannot give any verdict") as raised:
-        judged(["bad"], ["good"], "--model", "replay:said.jsonl", real=True)
-    assert "recorded answers" in raised.value.hint
-    assert "aggregator" not in str(raised.value)
-    assert "said.jsonl has no answer" in raised.value.message
+    result = judged(["bad"], ["good"], "--model", "replay:said.jsonl", real=True)
+    assert result.exit_code == 1
+    assert "failed: 2" in result.stdout
+    assert "said.jsonl has no answer" in result.stdout
+    assert "aggregator" not in result.stdout
 
 
 def test_verdicts_that_failed_make_the_exit_code_1(judged: Judged) -> None:
