@@ -74,10 +74,16 @@ def _state(record: Mapping[str, Any]) -> str:
 
 
 def _layers(run: Run, widths: _Widths) -> Iterator[tuple[str, str]]:
+    enough = False
     for name, width in widths.items():
+        if enough:
+            yield f"  {name}", _NEEDLESS
+            continue
         counts = Counter(_state(record) for record in run.proposals if record["layer"] == name)
         done = ", ".join(f"{counts[each]} {each}" for each in _STATUSES if counts[each]) or "0"
         state = f"{done} of {width}"
+        if enough := run.stopped is not None and run.stopped["layer"] == name:
+            state += f"; enough: {one_line(run.stopped['reason'])}"
         yield f"  {name}", f"{state}, next" if name == run.next_layer else state
 
 

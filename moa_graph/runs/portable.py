@@ -77,6 +77,8 @@ class _Summary(TypedDict):
     aggregator: _Call
     failed_aggregators: list[Proposal]
     sources: NotRequired[list[ShownSource]]
+    decision: NotRequired[dict[str, Any]]
+    stopped: NotRequired[dict[str, str]]
 
 
 class _Call(TypedDict):

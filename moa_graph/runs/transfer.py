@@ -155,6 +155,10 @@ def _dump(message: BaseMessage) -> Line:
     return data
 
 
+_WRITTEN = frozenset({"text", "reasoning", "answer", "left_out", "stopped", "reason"})
+"""Fields with texts of people and models, or with reasons that quote what was read from such a text."""
+
+
 def _lengths(value: Any) -> Any:
     """Put lengths in the place of texts that people and models wrote."""
     if isinstance(value, list):
@@ -168,7 +172,7 @@ def _lengths(value: Any) -> Any:
         rest = {key: data.get(key) for key in ("id", "usage_metadata", "response_metadata")}
         return {"type": value["type"], "data": {"content": sum(map(len, parts)), **_lengths(rest)}}
     return {
-        key: len(item) if key in {"text", "reasoning"} and isinstance(item, str) else _lengths(item)
+        key: len(item) if key in _WRITTEN and isinstance(item, str) else _lengths(item)
         for key, item in value.items()
     }
 

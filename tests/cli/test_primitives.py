@@ -180,6 +180,15 @@ def test_a_thread_shows_all_of_it(moa: Moa, written: Written) -> None:
     assert record["stopped"]["layer"] == "draft"
 
 
+def test_the_status_says_why_later_layers_were_not_needed(moa: Moa, written: Written) -> None:
+    stop = {"by": "agreement", "agree": 2, "extract": "number"}
+    spec = written([DRAFT, DEEP], {"model": "z"}, stop=stop)
+    moa("run", spec, "Why?", "--thread", "t1")
+    lines = moa("status", "t1").stdout.splitlines()
+    assert lines[2].startswith("  draft       3 ok of 3; enough: ")
+    assert lines[3] == "  deep        not needed"
+
+
 def test_a_step_shows_the_proposals_of_its_layer_and_on_demand_all(moa: Moa, ranked: str) -> None:
     moa("run", ranked, "Why?", "--thread", "t1", "--breakpoint", "all")
     first = moa("step", "t1").stderr

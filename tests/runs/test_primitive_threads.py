@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
@@ -453,3 +455,14 @@ async def test_all_that_went_on_can_be_dropped_but_then_nobody_can_go_on(store: 
         await runs.resume("t")
     await runs.edit("t", "draft/c", text="No, 13")
     assert (await runs.resume("t")).status == "answered"
+
+
+async def test_an_export_without_texts_has_no_reason_that_quotes_one(store: Store) -> None:
+    troupe = Troupe("stopped")
+    troupe.document["layers"][0] = {**DRAFT, "select": {"by": "vote", "extract": "number"}}
+    troupe.document["aggregator"] = {"reduce": "vote", "extract": "number"}
+    runs = troupe.runs(store)
+    await runs.start("What is it?", thread="t")
+    said = r'says 13|agree on 12|"answer": "12"'
+    assert len(set(re.findall(said, json.dumps(await runs.export("t"))))) == 3
+    assert re.findall(said, json.dumps(await runs.export("t", texts=False))) == []
