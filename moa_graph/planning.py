@@ -42,7 +42,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Step:
-    """Hold the calls of a step, and who takes over when the aggregator fails."""
+    """Hold the calls of a step, and who takes over when the aggregator fails, for each call that it makes."""
 
     name: str
     calls: list[Call]
@@ -111,11 +111,13 @@ def _last(spec: MoASpec, shown: _Shown) -> Step:
     size = aggregator.window
     if size is not None and len(lengths) > size:
         window = sight.tokens([_longest([*lengths, longest_text(first, spec)])] * size)
+        folds = _folds(len(lengths), size)
         calls += [
             Call(f"aggregator/@window-{number}:{first.id}", first, window, number <= _folds(expected, size))
-            for number in range(1, _folds(len(lengths), size) + 1)
+            for number in range(1, folds + 1)
         ]
-        return Step("aggregator", [*calls, Call(f"aggregator/{first.id}", first, window)], fallbacks)
+        calls.append(Call(f"aggregator/{first.id}", first, window))
+        return Step("aggregator", calls, fallbacks * (folds + 1))
     return Step("aggregator", [*calls, Call(f"aggregator/{first.id}", first, sight.prompt(None))], fallbacks)
 
 

@@ -149,6 +149,13 @@ def dearer(one: MoASpec, other: MoASpec) -> float:
     return (more - less) * 1e6
 
 
+def test_a_fallback_may_be_asked_in_every_window() -> None:
+    alone = bounds(spec(aggregator={"model": "a", "window": 2}))
+    with_one = bounds(spec(aggregator={"model": "a", "window": 2, "fallbacks": ["a"]}))
+    assert with_one.calls == alone.calls
+    assert with_one.max_calls == alone.max_calls + 3 * 3  # two windows come before the last one
+
+
 def test_every_window_is_shown_what_the_last_layer_changed() -> None:
     deep = {**DRAFT, "name": "deep"}
     fold = {"model": "a", "window": 2}

@@ -45,7 +45,7 @@ def edit(
     key_env: KeyEnv = None,
     as_json: Json = False,
 ) -> None:
-    """Change, drop or add a proposal of the layer that ended last.
+    """Change, drop or add a proposal that no later step has seen.
 
     What was there stays in the history, and who changed it is noted. On a terminal, without --text,
     --file and --drop, the text is opened in $VISUAL or $EDITOR.

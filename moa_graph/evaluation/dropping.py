@@ -11,6 +11,7 @@ from moa_graph.runs.comparing import Piece, word_diff
 from moa_graph.runs.run import Run
 from moa_graph.runs.thread import AGGREGATOR
 from moa_graph.runs.threads import Runs
+from moa_graph.state import is_shown
 
 __all__ = ["Plan", "Rerun", "carry_out", "give_up", "plan_without", "without"]
 
@@ -92,7 +93,7 @@ async def plan_without(runs: Runs, thread: str, proposal: str, *, control: bool 
     layer: without any there is nothing to go on with.
     """
     run = await runs.show(thread)
-    before = await _step_after(runs, run, proposal)
+    before = await _first_reader(runs, run, proposal)
     forks = [await runs.fork(thread, before=before)]
     try:
         forks[0] = await runs.edit(forks[0].thread, proposal, drop=True)
@@ -127,24 +128,31 @@ async def give_up(runs: Runs, plan: Plan) -> None:
         await runs.delete(fork.thread)
 
 
-async def _step_after(runs: Runs, run: Run, proposal: str) -> str:
-    """Return the step that saw a proposal first; a run that stops early leaves out layers."""
+async def _first_reader(runs: Runs, run: Run, proposal: str) -> str:
+    """Return the first step with the proposal in a prompt, or among what it chose the answer from."""
     if run.answer is None:
         raise ThreadError(
             f"thread {run.thread!r} has no answer yet", hint="Drop the proposal by an edit, and go on."
         )
-    known = [record["id"] for record in run.proposals if record["status"] == "ok"]
-    if proposal not in known:
-        raise ThreadError(
-            f"nobody saw a proposal {proposal!r}", hint=f"There are: {', '.join(known) or 'none'}."
-        )
     layer = proposal.partition("/")[0]
-    if not any(other.partition("/")[0] == layer for other in known if other != proposal):
+    readers = {
+        str(record["layer"])
+        for record in [*run.proposals, *run.aides, *run.aggregators]
+        if proposal in record["references"] and record["layer"] != layer
+    }
+    if not readers:
+        seen = dict.fromkeys(
+            id_ for record in [*run.proposals, *run.aggregators] for id_ in record["references"]
+        )
         raise ThreadError(
-            f"{proposal!r} is the only proposal of its layer: without it there is nothing to go on with",
+            f"nobody saw a proposal {proposal!r}", hint=f"There are: {', '.join(seen) or 'none'}."
+        )
+    shown = [record["id"] for record in run.proposals if is_shown(record) and record["layer"] == layer]
+    if shown == [proposal]:
+        raise ThreadError(
+            f"{proposal!r} is the only proposal of its layer that was shown: "
+            "without it there is nothing to go on with",
             hint=f"Fork the thread before {layer!r} and edit it, or drop one of a wider layer.",
         )
-    names = [layer.name for layer in (await runs.record(run.thread)).load_spec().layers]
-    later = [*names[names.index(layer) + 1 :], AGGREGATOR]
-    taken = {point.next_layer for point in await runs.history(run.thread) if point.turn == run.turn}
-    return next(step for step in later if step in taken)
+    names = [each.name for each in (await runs.record(run.thread)).load_spec().layers]
+    return next(step for step in [*names, AGGREGATOR] if step in readers)

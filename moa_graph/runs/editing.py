@@ -19,12 +19,13 @@ def change_of(
 ) -> tuple[str, dict[str, Any]]:
     """Return what an edit is called, and the proposal's update; raise ThreadError where it is refused.
 
-    Only the proposals of the layer that ended last can be changed: nobody has seen them yet.
+    Only proposals that no later step has seen can be changed: those of the layer that ended last, and of an
+    earlier one where nobody was shown it.
     """
     if drop == (text is not None):
         raise MoAError("an edit needs either a text or drop", hint="Give text=…, or drop=True.")
     layer = _open_layer(thread)
-    if id_.partition("/")[0] != layer:
+    if id_.partition("/")[0] != layer and not _is_unseen(thread, id_):
         raise _refused(thread, id_, layer)
     known = thread.proposals.get(id_)
     if known is not None and not is_proposal(known):
@@ -90,6 +91,13 @@ def _open_layer(thread: Thread) -> str:
             "fork, or resume.",
         )
     return ended[-1]
+
+
+def _is_unseen(thread: Thread, id_: str) -> bool:
+    """Tell whether a proposal of a layer that ended is in no prompt of a later one."""
+    layer = id_.partition("/")[0]
+    later = [record for record in thread.proposals.values() if record["layer"] != layer]
+    return id_ in thread.proposals and all(id_ not in record["references"] for record in later)
 
 
 def _refused(thread: Thread, id_: str, layer: str) -> ThreadError:

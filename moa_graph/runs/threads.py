@@ -175,7 +175,7 @@ class Runs:
         add: bool = False,
         who: str | None = None,
     ) -> Run:
-        """Change, drop or add a proposal of the layer that ended last, before the next step sees it.
+        """Change, drop or add a proposal that no later step has seen.
 
         The checkpoint before the edit stays; `who` (by default the user of the system) is noted with it.
         Raises ThreadError for proposals that have been used already: fork before their use, and edit the

@@ -49,7 +49,10 @@ class _Patterns(NamedTuple):
     bracketed: re.Pattern[str]
     named: re.Pattern[str]
     concluded: re.Pattern[str]
+    praised: re.Pattern[str]
     alone: re.Pattern[str]
+    leads: re.Pattern[str]
+    standing: re.Pattern[str]
     anywhere: re.Pattern[str] | None
     joined_before: re.Pattern[str]
     joined_after: re.Pattern[str]
@@ -62,10 +65,11 @@ class _Undecided(Exception):
 def read_choice(text: str, choices: Sequence[str]) -> str | None:
     """Return the choice that a text decides for, as it is spelt in `choices`; None if it is not clear.
 
-    What is announced ("The answer is (B)") counts first, the last line next, then the last one that is
-    concluded ("so B"), named ("option B"), in brackets or bold, and of words the last one anywhere. What is
-    denied ("not A", "A is wrong") never counts, and neither does "A or B". Case counts for single letters
-    that stand among others: "a" is a word.
+    What is announced ("The answer is (B)") counts first, the last line next, unless it begins a list, then
+    the last one that is concluded ("so B"), praised ("B is right"), named ("option B"), at the last line's
+    beginning, in brackets or bold, and of words the last one anywhere. What is denied ("not A", "A is wrong")
+    never counts, and neither does "A or B". Case counts for single letters that stand among others: "a" is a
+    word.
     """
     patterns = _patterns(tuple(choices))
     try:
@@ -79,7 +83,7 @@ def read_choice(text: str, choices: Sequence[str]) -> str | None:
 
 def _announced(text: str, patterns: _Patterns) -> str | None:
     for after, _, _ in announced(text):
-        at_once = (pattern.match(after) for pattern in (patterns.begins, patterns.alone))
+        at_once = (pattern.match(after) for pattern in (patterns.begins, patterns.alone, patterns.leads))
         later = (patterns.concluded, patterns.named, patterns.bracketed, patterns.anywhere)
         matches = chain(filter(None, at_once), *(pattern.finditer(after) for pattern in later if pattern))
         if (match := next((match for match in matches if _sound(match, patterns)), None)) is not None:
@@ -89,8 +93,11 @@ def _announced(text: str, patterns: _Patterns) -> str | None:
 
 def _concluded(text: str, patterns: _Patterns) -> str | None:
     lines = [line for line in text.splitlines() if re.search(r"\w", line)]
-    places = [(patterns.alone, lines[-1] if lines else "")]
-    places += [(pattern, text) for pattern in (patterns.concluded, patterns.named, patterns.bracketed)]
+    last = lines[-1] if lines else ""
+    begins_a_list = len({match["choice"] for match in patterns.standing.finditer(last)}) > 1
+    places = [(patterns.alone, last), *([] if begins_a_list else [(patterns.leads, last)])]
+    places += [(pattern, text) for pattern in (patterns.concluded, patterns.praised, patterns.named)]
+    places += [(patterns.leads, last), (patterns.bracketed, text)]
     places += [(patterns.anywhere, text)] if patterns.anywhere else []
     for pattern, where in places:
         backwards = reversed([*pattern.finditer(where)])
@@ -136,7 +143,13 @@ def _patterns(choices: tuple[str, ...]) -> _Patterns:
             rf"(?:{_CONCLUDES}|\b(?i:not)\b[\W_]{{1,4}}(?:{either})[\W_]{{1,4}}(?i:but)\b[\W_]{{1,4}}){one}(?!\w|[’']\w|\s?=)",
             strict,
         ),
-        alone=re.compile(rf"^[\W_]*{one}(?:[\W_]*$|\s?[).:]\s)", any_case),
+        praised=re.compile(
+            rf"(?<!\w){one}[)\]}}*\"'\s]{{0,4}}\s(?i:is|must\sbe)\s(?i:the\s)?(?i:correct|right|best|true|answer)\b",
+            strict,
+        ),
+        alone=re.compile(rf"^[\W_]*{one}[\W_]*$", any_case),
+        leads=re.compile(rf"^[\W_]*{one}\s?[).:]\s", any_case),
+        standing=re.compile(rf"(?<!\w){one}(?!\w|[’']\w)", strict),
         anywhere=None if letters else re.compile(rf"(?<!\w){one}(?!\w)", any_case),
         joined_before=re.compile(
             rf"(?<!\w)(?:{either})[)\]}}*\"'\s]{{0,4}}{joint}[(\[*\"'\s]{{0,4}}$", strict

@@ -24,7 +24,7 @@ _MOST = 50
 _TIDY = str.maketrans(
     {"−": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "×": "*", "·": "*", "\u2044": "/"}
 )
-_SPACING = re.compile(r"\{,\}|(?<=\d)\\[,!;:](?=\d)")
+_SPACING = re.compile(r"\{,\}|(?<=\d),\\!\s?(?=\d)|(?<=\d)\\[,!;:](?=\d)")
 _RAISED = re.compile(r"[⁺⁻]?[⁰¹²³⁴-⁹]{1,9}")
 _SPLIT = re.compile(r"[¼-¾⅐-⅞]")
 
@@ -117,7 +117,7 @@ def tidied(text: str) -> str:
     """Return a text with one spelling of minus signs, spaces, superscripts and fractions such as ½."""
     text = _RAISED.sub(lambda raised: f"^{{{unicodedata.normalize('NFKC', raised[0])}}}", text)
     text = _SPLIT.sub(lambda split: f" {unicodedata.normalize('NFKC', split[0])}", text).translate(_TIDY)
-    return _SPACING.sub(lambda match: "," if match[0] == "{,}" else "", text)
+    return _SPACING.sub(lambda match: "," if "," in match[0][:2] and match[0] != "\\," else "", text)
 
 
 def _negated(match: re.Match[str]) -> bool:

@@ -42,6 +42,17 @@ def check_references(part: Part, layers: Layers, path: Path, holder: dict[str, A
     seen = {id_ for _, name in sources if name in before for id_ in layers.ids[layers.names.index(name)]}
     for place, see in _sees(references):
         _check_see(part, (*here, *place), see, readers, seen)
+    if readers is not None and seen and seen.isdisjoint(readers):
+        _check_own(part, here, references)
+
+
+def _check_own(part: Part, here: Path, references: dict[str, Any]) -> None:
+    """Note whoever is to see its own where nobody has any: nothing would be shown, without a word."""
+    places: list[tuple[Path, Any]] = [(("from",), references.get("from")), *_sees(references)]
+    for place, who in places:
+        if who == "own":
+            message = "nobody here has a proposal of its own in the layers that are referred to"
+            part.fault((*here, *place), message, expected="proposers with the ids that they have there")
 
 
 def _check_silent(part: Part, here: Path, references: dict[str, Any], keys: list[str]) -> None:

@@ -184,3 +184,46 @@ async def test_a_thread_nobody_proposed_in_is_refused(store: Store) -> None:
     await runs.start("Why?", thread="t")
     with pytest.raises(ThreadError, match="There are: none"):
         await without(runs, "t", "draft/a")
+
+
+async def test_who_never_saw_the_proposal_is_not_asked_again(store: Store) -> None:
+    silent = {"deep": {"references": {"from": "none"}}}
+    last = {"references": {"from": ["draft", "deep"]}}
+    cast = Cast({"draft": "ab", "deep": "c"}, layer=silent, final=last)
+    runs = cast.runs(store)
+    await runs.start("Why?", thread="t")
+    before = cast.sent
+    found = await without(runs, "t", "draft/a", control=True)
+    assert found is not None
+    assert cast.since(before) == {"z": 2}
+    assert ("a1" in shown(cast, "z", 1), "a1" in shown(cast, "z", 2)) == (False, True)
+
+
+async def test_a_proposal_that_was_left_out_was_seen_by_nobody(store: Store) -> None:
+    chosen = {"draft": {"select": {"by": "random", "keep": 2, "seed": 1}}}
+    cast = Cast(THREE, layer=chosen)
+    runs = cast.runs(store)
+    run = await runs.start("Why?", thread="t")
+    (left,) = [record["id"] for record in run.proposals if record.get("left_out")]
+    with pytest.raises(ThreadError, match=f"nobody saw a proposal '{left}'"):
+        await plan_without(runs, "t", left)
+
+
+async def test_the_only_one_that_goes_on_cannot_be_dropped(store: Store) -> None:
+    chosen = {"draft": {"select": {"by": "random", "keep": 1, "seed": 1}}}
+    cast = Cast(THREE, layer=chosen)
+    runs = cast.runs(store)
+    run = await runs.start("Why?", thread="t")
+    (kept,) = [record["id"] for record in run.proposals if not record.get("left_out")]
+    with pytest.raises(ThreadError, match=f"'{kept}' is the only proposal of its layer that was shown"):
+        await plan_without(runs, "t", kept)
+    assert [summary.thread for summary in await runs.threads()] == ["t"]
+
+
+async def test_a_proposal_that_a_vote_counted_can_be_dropped(store: Store) -> None:
+    cast = Cast(THREE, final={"model": None, "fallbacks": [], "reduce": "vote", "extract": "last-line"})
+    runs = cast.runs(store)
+    await runs.start("Why?", thread="t")
+    found = await without(runs, "t", "draft/a")
+    assert found is not None
+    assert (found.before, found.after, found.calls) == ("a1", "b1", 0)

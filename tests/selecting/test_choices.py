@@ -46,10 +46,15 @@ DECIDED = {
     "The answer cannot be A. The answer is C.": "C",
     "I would go with C": "C",
     "Answer: A, the first": "A",
+    "A is correct. B is wrong.": "A",
+    "D is the right answer.": "D",
+    "(A) Paris, (B) Rome. I pick (B).": "B",
+    "A) 5 is too small. B) 7 fits, so B.": "B",
+    "A. Paris is not it. I go with B.": "B",
+    "B. A man walks": "B",
 }
 
 UNDECIDED = [
-    "A is correct. B is wrong.",
     "I think it's a tough call",
     "The answer: C and D",
     "The answer is A or B",

@@ -147,6 +147,8 @@ FAULTS = {
     "from a list of numbers": (REFERENCES("from: [^3]"), "layers[1].references.from[0]", "a number stands here; expected the name of a layer, or a mapping such as {layer: draft, see: own}"),
     "from a layer without its name": (REFERENCES("from: [^{see: own}]"), "layers[1].references.from[0].layer", '"layer" is missing; expected an earlier layer'),
     "unknown key of a source": (REFERENCES("from: [{layer: draft, ^slf: true}]"), "layers[1].references.from[0].slf", 'unknown key "slf"; expected one of layer, see, self (did you mean "self"?)'),
+    "own of whoever is new": (document({2: "references: {from: ^own}"}).replace("last, proposers: [a]", "last, proposers: [{model: a, id: new}]"), "layers[2].references.from", "nobody here has a proposal of its own in the layers that are referred to; expected proposers with the ids that they have there"),
+    "own proposals of whoever is new": (document({2: "references: {see: ^own}"}).replace("last, proposers: [a]", "last, proposers: [{model: a, id: new}]"), "layers[2].references.see", "nobody here has a proposal of its own in the layers that are referred to; expected proposers with the ids that they have there"),
     "see an unknown word": (REFERENCES("see: ^some"), "layers[1].references.see", 'not one of the known words; expected one of "all", "own"'),
     "see a number": (REFERENCES("see: ^3"), "layers[1].references.see", "a number stands here; expected all, own, a list of groups such as [[a, b], [c, d]], or a mapping such as {a: [b, c]}"),
     "see true": (REFERENCES("see: ^true"), "layers[1].references.see", "true or false stands here; expected all, own, a list of groups such as [[a, b], [c, d]], or a mapping such as {a: [b, c]}"),
