@@ -150,10 +150,11 @@ def dearer(one: MoASpec, other: MoASpec) -> float:
 
 
 def test_a_fallback_may_be_asked_in_every_window() -> None:
-    alone = bounds(spec(aggregator={"model": "a", "window": 2}))
-    with_one = bounds(spec(aggregator={"model": "a", "window": 2, "fallbacks": ["a"]}))
-    assert with_one.calls == alone.calls
-    assert with_one.max_calls == alone.max_calls + 3 * 3  # two windows come before the last one
+    slots, window = {"a": SLOT, "b": SLOT}, {"model": "a", "window": 2}
+    alone = bounds(spec(layers=[DRAFT], models=slots, aggregator=window))
+    helped = bounds(spec(layers=[DRAFT], models=slots, aggregator={**window, "fallbacks": ["b"]}))
+    assert helped.calls == alone.calls == 4 + 3
+    assert helped.max_calls == alone.max_calls + 3 * 3
 
 
 def test_every_window_is_shown_what_the_last_layer_changed() -> None:
