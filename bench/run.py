@@ -31,6 +31,9 @@ SCENARIOS = (
     "postgres",
     "durability",
     "synchronous",
+    "serving",
+    "serving:measure_streams",
+    "http_layer",
     "startup",
 )
 TIME_LIMIT = 200.0

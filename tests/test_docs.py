@@ -2,7 +2,8 @@
 
 Blocks of a page run in order, as one session, in a copy of the files that the repository offers a user:
 ```python blocks share their names, and lines `# > …` below a print are what it must print; ```console blocks
-run each `$ moa …` and compare what is shown. A block is left out only under `<!-- not run: reason -->`.
+run each `$ moa …` and `$ curl …` and compare what is shown. `$ moa serve …` starts a server for the rest of
+the page. A block is left out only under `<!-- not run: reason -->`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from moa_graph import errors, parse_spec
 from moa_graph.proposers.outcomes import RETRYABLE
 from moa_graph.state import FailureKind
 from tests.fakes.behaviours import behave, named
+from tests.fakes.serving import Serving, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +99,33 @@ def run_python(block: Block, names: dict[str, Any]) -> None:
         assert plain(printed.getvalue().splitlines()) == plain(shown), block.place
 
 
+class Servers:
+    """Hold what a page serves with `moa serve`: on free ports, in the place of those that the page names."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._running: dict[str, Serving] = {}
+
+    def start(self, command: str) -> str:
+        """Start a server; return what a terminal would show once it listens."""
+        words = shlex.split(command.removeprefix("moa serve "))
+        port = "8000"
+        if "--port" in words:
+            place = words.index("--port")
+            _, port = words[place : place + 2]
+            del words[place : place + 2]
+        server = self._stack.enter_context(serving(*words, cwd=Path.cwd()))
+        self._running[port] = server
+        real = server.port  # known once it listens
+        return "".join(server.lines).replace(f":{real}/", f":{port}/")
+
+    def reached(self, text: str) -> str:
+        """Return a page's text with the addresses at which its servers really are."""
+        for port, server in self._running.items():
+            text = text.replace(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{server.port}")
+        return text
+
+
 def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
     """Yield each command of a console block, continued lines joined, and the lines shown below it."""
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
@@ -103,9 +133,12 @@ def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
         yield command, shown.splitlines()
 
 
-def run_console(block: Block) -> None:
+def run_console(block: Block, servers: Servers) -> None:
     for command, shown in commands(block):
-        output = run_command(command, block.place)
+        if command.startswith("moa serve "):
+            output: str | None = servers.start(command)
+        else:
+            output = run_command(servers.reached(command), block.place)
         if output is not None and any(line.strip() for line in shown):
             compare(shown, output.splitlines(), f"{block.place}: {command}")
 
@@ -120,7 +153,8 @@ def run_command(command: str, place: str) -> str | None:
         return None
     if command.startswith(("git clone ", "cd ", "pip install ", "export ")):
         return None
-    assert command.startswith("moa "), f"{place}: a command that this test does not know: {command}"
+    known = command.startswith(("moa ", "curl "))
+    assert known, f"{place}: a command that this test does not know: {command}"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
@@ -167,12 +201,14 @@ def compare(shown: list[str], output: list[str], place: str) -> None:
 )
 def test_what_a_page_shows_is_what_happens(page: Path, checkout: FakeOpenAI) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page, {"python", "console"}):
-        real = Block(block.language, block.text.replace(SERVER, checkout.base_url), block.place)
-        if real.language == "python":
-            run_python(real, names)
-        else:
-            run_console(real)
+    with contextlib.ExitStack() as stack:
+        servers = Servers(stack)
+        for block in blocks(page, {"python", "console"}):
+            text = block.text.replace(SERVER, checkout.base_url)
+            if block.language == "python":
+                run_python(Block(block.language, servers.reached(text), block.place), names)
+            else:
+                run_console(Block(block.language, text, block.place), servers)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, {"yaml"}))], ids=name_of)

@@ -38,9 +38,11 @@ def compare(
 
     Intervals are of a paired bootstrap. Where one holds 0, or an exact sign test over the items that
     changed disagrees, it says that no difference can be told; of seconds, which depend on the load, it says
-    nothing. Items that changed between right and wrong are listed with their ids.
+    nothing. Items that changed between right and wrong are listed with their ids. Of runs whose answers were
+    read in different ways it says nothing about right and wrong.
     """
-    from moa_graph.evaluation.comparing import compare_runs, read_run  # noqa: PLC0415 -- numpy takes time
+    from moa_graph.evaluation.comparing import compare_runs  # noqa: PLC0415 -- numpy takes time
+    from moa_graph.evaluation.evaluated import read_run  # noqa: PLC0415 -- pydantic does
 
     found = compare_runs(read_run(run), read_run(other), seed=seed)
     if as_json:
@@ -70,6 +72,11 @@ def _lines(found: RunComparison, names: tuple[str, str], shown: int | None) -> I
             yield f"{part.measure}: known for {count(part.items, 'item')} in both runs"
     if found.unknown:
         yield f"unknown: {', '.join(found.unknown)}"
+    if found.readings:
+        from moa_graph.evaluation.evaluated import READ_ALIKE  # noqa: PLC0415 -- pydantic takes time
+
+        how = f"{first} by {one_line(found.readings[0])}, {second} by {one_line(found.readings[1])}"
+        yield f"no verdict on right answers: they were read in different ways, {how}. {READ_ALIKE}"
     if "correct" not in found.unknown:
         yield ""
         yield (

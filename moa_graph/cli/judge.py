@@ -97,7 +97,7 @@ def judge(
 
 
 def _paired(run: str, other: str, dataset: Path | None) -> Paired:
-    from moa_graph.evaluation.comparing import read_run  # noqa: PLC0415 -- costs start-up time
+    from moa_graph.evaluation.evaluated import read_run  # noqa: PLC0415 -- costs start-up time
     from moa_graph.evaluation.pairing import dataset_of, pair_up  # noqa: PLC0415 -- see above
 
     runs = read_run(run), read_run(other)
@@ -194,8 +194,8 @@ def _controlled(found: _Found) -> str:
     if found.controlled is None:
         return f"unknown ({found.uncontrolled})"
     text = _rate(found.controlled.rate, found.controlled.preferred, found.names)
-    few = found.controlled.items < FEWEST_TO_TELL
-    return text + f" (under {FEWEST_TO_TELL} items its penalty pulls it towards 50 %)" * few
+    few = f"under {FEWEST_TO_TELL} items " * (found.controlled.items < FEWEST_TO_TELL)
+    return f"{text} ({few}its penalty pulls it towards 50 %, which the interval leaves out)"
 
 
 def _rate(rate: Interval, preferred: Side | None, names: tuple[str, str]) -> str:

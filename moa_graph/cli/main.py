@@ -26,17 +26,20 @@ from moa_graph.cli.history import history
 from moa_graph.cli.importing import import_
 from moa_graph.cli.init import init
 from moa_graph.cli.judge import judge
+from moa_graph.cli.keys import add, list_, revoke
 from moa_graph.cli.report import report
 from moa_graph.cli.resume import resume
 from moa_graph.cli.run import run
 from moa_graph.cli.schema import schema
 from moa_graph.cli.select import select
+from moa_graph.cli.serve import serve
 from moa_graph.cli.show import show
 from moa_graph.cli.status import status
 from moa_graph.cli.step import step
 from moa_graph.cli.streams import mend_streams
 from moa_graph.cli.text import to_json
 from moa_graph.cli.threads import threads
+from moa_graph.cli.worker import worker
 from moa_graph.errors import MoAError
 
 __all__ = ["app", "main"]
@@ -147,10 +150,19 @@ for command in (
     judge,
     report,
     attribute,
+    serve,
+    worker,
 ):
     app.command(cls=Command)(command)
 app.command("import", cls=Command)(import_)
 app.command("eval", cls=Command)(eval_)
+keyring = typer.Typer(
+    cls=Commands, no_args_is_help=True, help="Keep the keys that callers of `moa serve` must show."
+)
+keyring.command("add", cls=Command)(add)
+keyring.command("list", cls=Command)(list_)
+keyring.command("revoke", cls=Command)(revoke)
+app.add_typer(keyring, name="keys")
 
 
 def main() -> None:

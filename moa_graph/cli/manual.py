@@ -13,7 +13,7 @@ from moa_graph.cli.main import app
 
 __all__ = ["refresh"]
 
-_BLOCK = re.compile(r"(<!-- help: ([a-z]+) -->\n).*?(<!-- end of help -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- help: ([a-z]+(?: [a-z]+)?) -->\n).*?(<!-- end of help -->)", re.DOTALL)
 
 
 def refresh(page: str) -> str:
@@ -23,8 +23,9 @@ def refresh(page: str) -> str:
 
 def _help(name: str) -> str:
     # Made from the declarations, not from typer's own layout: that changes from release to release.
-    program: Any = typer.main.get_command(app)
-    command = program.commands[name]
+    command: Any = typer.main.get_command(app)
+    for word in name.split():
+        command = command.commands[word]
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option"]
     usage = " ".join(["moa", name, *(["[OPTIONS]"] if options else []), *map(_usage, arguments)])

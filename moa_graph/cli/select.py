@@ -107,7 +107,8 @@ def select(
     selection = _selection(answers, task, among, k, trade_off, split)
     if policy == _Policy.VOTE and not selection.known.votes:
         raise typer.BadParameter("a vote needs `answers`, which are not recorded here", param_hint="--policy")
-    _warn(selection)
+    for warning in selection.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     team = selection.teams[policy.value]
     found = {"task": task, "split": split, **_record(selection, policy, team)}
     if plot is not None:
@@ -121,14 +122,6 @@ def select(
     typer.echo("\n".join(_lines(selection, policy, team)))
     if change is None:
         typer.echo("\n" + _layer(layer or "draft", team), nl=False)
-
-
-def _warn(selection: Selection) -> None:
-    from moa_graph.evaluation.selection import FEW  # noqa: PLC0415 -- pydantic costs start-up time
-
-    if (tested := len(selection.held_out.results.ids)) < FEW:
-        few = count(tested, "question")
-        typer.echo(f"warning: tested on {few} only: its intervals say next to nothing", err=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -199,7 +192,8 @@ def _lines(selection: Selection, policy: str, team: Sequence[str]) -> Iterator[s
     )
     if selection.left_out:
         left_out = count(selection.left_out, "question")
-        yield f"{left_out} left out: not every model has a score for them"
+        cut = f"; in {known.cut} of them a proposer was cut or not asked" if known.cut else ""
+        yield f"{left_out} left out: not every model has a score for them{cut}"
     if known.unscored:
         names = ", ".join(map(one_line, known.unscored))
         yield f"{count(len(known.unscored), 'model')} left out, of which no scores are recorded: {names}"
@@ -234,6 +228,8 @@ def _record(selection: Selection, policy: str, team: Sequence[str]) -> dict[str,
         "chosen_on": len(selection.known.results.ids),
         "tested_on": len(selection.held_out.results.ids),
         "left_out": selection.left_out,
+        "cut": selection.known.results.cut,
+        "warnings": selection.warnings,
         "unscored": list(selection.known.results.unscored),
         "rows": [asdict(row) for row in selection.rows],
         "policy": policy,

@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from moa_graph.errors import MoAError
-from moa_graph.evaluation.comparing import read_run
+from moa_graph.evaluation.evaluated import read_run
 
-__all__ = ["FORMAT", "Columns", "Proposed", "checked", "read_columns"]
+__all__ = ["FORMAT", "Columns", "Proposed", "Recorded", "checked", "read_columns"]
 
 FORMAT = "docs/selection.md describes the format."
 Form = TypeVar("Form", bound=BaseModel)
 
+_ENDED = frozenset({"ok", "failed"})
+"""What a proposal is that has a score where there is a gold answer."""
 _OPENERS: dict[str, Callable[[Path], bytes]] = {
     ".xz": lambda path: lzma.decompress(path.read_bytes()),
     ".gz": lambda path: gzip.decompress(path.read_bytes()),
@@ -38,6 +40,12 @@ class Columns(BaseModel):
     texts: dict[str, list[str | None]] | None = None
 
 
+class Recorded(Columns):
+    """Columns, and of a run the ids of questions to which a proposer gave none: it was cut, or not asked."""
+
+    cut: set[str | int] = set()
+
+
 class Proposed(BaseModel):
     """A proposal in a record of `moa eval`: what was read from it, and whether that is right."""
 
@@ -45,6 +53,7 @@ class Proposed(BaseModel):
 
     id: str
     model: str
+    status: str = "ok"
     extracted: str | None = None
     correct: bool | None = None
     text: str | None = None
@@ -68,14 +77,14 @@ class _Line(BaseModel):
     proposals: list[Proposed] | None = None
 
 
-def read_columns(path: Path, task: str | None = None) -> Columns:
+def read_columns(path: Path, task: str | None = None) -> Recorded:
     """Read a JSON or JSONL file, packed (.xz, .gz) or not, or a folder of `moa eval`.
 
     `task` names one of a file with several. Raises MoAError for what cannot be read.
     """
     lines = path.is_dir() or path.name.removesuffix(".xz").removesuffix(".gz").endswith(".jsonl")
     if not lines:
-        return _of_document(_loads(_text(path), path), path, task)
+        return Recorded.model_construct(**dict(_of_document(_loads(_text(path), path), path, task)))
     if task is not None:
         raise MoAError(f"{path}: lines have no tasks; leave out the name {task!r}")
     return _of_lines(_lines(path))
@@ -144,11 +153,12 @@ def _lines(path: Path) -> list[_Line]:
     return lines
 
 
-def _of_lines(lines: Sequence[_Line]) -> Columns:
+def _of_lines(lines: Sequence[_Line]) -> Recorded:
     """Turn questions with values by model into columns; a value that a line lacks is unknown."""
     by_id = _ambiguous(lines)
+    cut = _cut(lines)
     lines = [_of_proposals(line, by_id=by_id) if line.proposals is not None else line for line in lines]
-    task = Columns(ids=[line.id for line in lines])
+    task = Recorded(ids=[line.id for line in lines], cut=cut)
     models: dict[str, None] = {}
     for name in ("correct", "preference", "answers", "texts"):
         rows = [value if isinstance(value := getattr(line, name), dict) else {} for line in lines]
@@ -164,6 +174,17 @@ def _first_layer(line: _Line) -> list[Proposed]:
     """Return the proposals of the first layer alone: those of later ones have seen what others wrote."""
     proposals = line.proposals or []
     return [each for each in proposals if each.layer == proposals[0].layer]
+
+
+def _cut(lines: Sequence[_Line]) -> set[str | int]:
+    """Return the questions for which a proposer of the first layer was cut, or never asked."""
+    asked = {each.id for line in lines for each in _first_layer(line)}
+    return {
+        line.id
+        for line in lines
+        # An item that failed before anybody proposed says nothing of who would have been asked.
+        if line.proposals and asked - {each.id for each in _first_layer(line) if each.status in _ENDED}
+    }
 
 
 def _ambiguous(lines: Sequence[_Line]) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from moa_graph.errors import MoAError
-from moa_graph.evaluation.datasets import Fields
+from moa_graph.evaluation.evaluated import EvaluatedRun, known_number, readings_apart
 from moa_graph.evaluation.statistics import (
     Interval,
     can_be_told,
@@ -21,7 +18,7 @@ from moa_graph.evaluation.statistics import (
     sign_test,
 )
 
-__all__ = ["MEASURES", "Change", "Difference", "EvaluatedRun", "RunComparison", "compare_runs", "read_run"]
+__all__ = ["MEASURES", "Change", "Difference", "RunComparison", "compare_runs"]
 
 Record = Mapping[str, Any]
 Telling = Literal["higher", "lower", "no difference can be told", "depends on the load"]
@@ -30,23 +27,6 @@ MEASURES = ("correct", "cost", "calls", "seconds")
 """What is compared: the share of right answers, USD, requests and seconds per item."""
 _OF_LOAD = frozenset({"seconds"})
 """What depends on how much was under way at once, on both sides: no run is called higher for it."""
-_RECORDS = "records.jsonl"
-_PIN = "evaluation.json"
-
-
-@dataclass(frozen=True)
-class EvaluatedRun:
-    """Hold the records of a run by their ids as text, and of its dataset what is known.
-
-    `dataset` is the file's name as it was given, `digest` that of its questions, `fields` names its fields;
-    `places` are where the file may be now.
-    """
-
-    records: dict[str, dict[str, Any]]
-    dataset: str | None = None
-    digest: str | None = None
-    fields: Fields | None = None
-    places: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +63,9 @@ class RunComparison:
     `only_old` and `only_new` are ids that only one run has. `won` went from wrong to right, `lost` from
     right to wrong; `both_right` and `both_wrong` count the rest, `chance` is the two-sided probability of
     such a split where both runs are equally good (McNemar's exact test). `unscored` items say in one of the
-    runs not whether they are correct. `unknown` names measures that no item has in both runs.
+    runs not whether they are correct. `unknown` names measures that no item has in both runs. `readings` are
+    there where the runs' answers were read in different ways: then right in one run means something else than
+    right in the other, `correct` is unknown, and no item is scored.
     """
 
     items: int
@@ -97,41 +79,7 @@ class RunComparison:
     both_wrong: int
     unscored: int
     chance: float
-
-
-def read_run(path: str | os.PathLike[str]) -> EvaluatedRun:
-    """Read the records of a run: of a folder that `moa eval` wrote to, or of a JSONL file.
-
-    Of several records of one item the last one counts. A last line that a crash cut off is left out. Raises
-    MoAError for what cannot be read or holds no records.
-    """
-    folder = Path(path)
-    file = folder / _RECORDS if folder.is_dir() else folder
-    records: dict[str, dict[str, Any]] = {}
-    lines = _text(file).split("\n")
-    for number, line in enumerate(lines, start=1):
-        record = _parsed(line)
-        if record is not None:
-            records[str(record["id"])] = record
-        elif line.strip() and number < len(lines):
-            raise MoAError(f"{file}:{number}: not a record of `moa eval`: expected an object with an id")
-    if not records:
-        raise MoAError(f"{file}: holds no records")
-    pin = _parsed_object(_text(folder / _PIN)) if (folder / _PIN).is_file() else None
-    return _of_dataset(records, (pin or {}).get("dataset"), folder)
-
-
-def _of_dataset(records: dict[str, dict[str, Any]], pinned: Any, folder: Path) -> EvaluatedRun:
-    """Return a run with what its folder says of the dataset; an earlier release said less."""
-    dataset = pinned if isinstance(pinned, dict) else {}
-    names = dataset.get("fields")
-    names = names if isinstance(names, dict) else {}
-    file = dataset.get("file")
-    # Where the run and the dataset were moved together, the way from one to the other is still the same.
-    beside = dataset.get("path")
-    places = ([Path(file)] if file else []) + ([folder / beside] if beside else [])
-    fields = Fields(**{name: names.get(name) for name in ("question", "gold", "id")})
-    return EvaluatedRun(records, file, dataset.get("digest"), fields, tuple(places))
+    readings: tuple[str, str] | None = None
 
 
 def compare_runs(
@@ -145,15 +93,14 @@ def compare_runs(
     old, new = old_run.records, new_run.records
     ids = [id_ for id_ in old if id_ in new]
     _check_same_dataset(old_run, new_run, ids)
-    differences = []
-    unknown = []
-    for measure in MEASURES:
-        found = _difference(measure, [(old[id_], new[id_]) for id_ in ids], seed, resamples)
-        if found is None:
-            unknown.append(measure)
-        else:
-            differences.append(found)
-    scored = [id_ for id_ in ids if _known(old[id_], "correct") and _known(new[id_], "correct")]
+    readings = readings_apart(old_run, new_run)
+    pairs = [(old[id_], new[id_]) for id_ in ids]
+    found = {
+        measure: None if readings and measure == "correct" else _difference(measure, pairs, seed, resamples)
+        for measure in MEASURES
+    }
+    known = [id_ for id_ in ids if _known(old[id_], "correct") and _known(new[id_], "correct")]
+    scored = [] if readings else known
     right = {id_: (bool(old[id_]["correct"]), bool(new[id_]["correct"])) for id_ in scored}
     won = [_change(old[id_], new[id_]) for id_ in scored if right[id_] == (False, True)]
     lost = [_change(old[id_], new[id_]) for id_ in scored if right[id_] == (True, False)]
@@ -161,14 +108,15 @@ def compare_runs(
         items=len(ids),
         only_old=[id_ for id_ in old if id_ not in new],
         only_new=[id_ for id_ in new if id_ not in old],
-        differences=differences,
-        unknown=unknown,
+        differences=[part for part in found.values() if part is not None],
+        unknown=[measure for measure, part in found.items() if part is None],
         won=won,
         lost=lost,
         both_right=sum(pair == (True, True) for pair in right.values()),
         both_wrong=sum(pair == (False, False) for pair in right.values()),
         unscored=len(ids) - len(scored),
         chance=sign_test(len(won), len(lost)),
+        readings=readings,
     )
 
 
@@ -236,7 +184,7 @@ def _without_noise(before: float, after: float) -> tuple[float, float]:
 
 
 def _known(record: Record, measure: str) -> bool:
-    return isinstance(record.get(measure), bool | int | float)
+    return known_number(record.get(measure))
 
 
 def _said(record: Record, field: str) -> str | None:
@@ -252,25 +200,3 @@ def _change(old: Record, new: Record) -> Change:
         _said(record, "answer" if record.get("extracted") is None else "extracted") for record in (old, new)
     ]
     return Change(str(old["id"]), said[0], said[1], _said(old, "gold"))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
-        raise MoAError(f"{file}: cannot be read: {reason}") from error
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    """Return a record, None for a line that holds none."""
-    record = _parsed_object(line)
-    return record if record is not None and record.get("id") is not None else None
-
-
-def _parsed_object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from moa_graph.spec.schema import MoASpec
 from moa_graph.text import clean
 from moa_graph.usage import estimate_tokens
 
-__all__ = ["Judge", "judge_spec", "read_choice"]
+__all__ = ["Judge", "judge_spec", "keys_of", "read_choice"]
 
 INSTRUCTION = """\
 You are shown a question and two answers to it, A and B. Say which one serves the person who asked better. \
@@ -80,7 +80,7 @@ class Judge:
         """
         if len({pair.id for pair in pairs}) < len(pairs):
             raise MoAError("two pairs have the same id")
-        orders = [order for pair in pairs for order in self._orders(pair)]
+        orders = [order for pair in pairs for order in _orders(self._mark, pair)]
         with file.held():
             there = file.read()
             done = {known.key for known in there if known.status != "failed"}
@@ -105,14 +105,6 @@ class Judge:
             keys = {order.key for order in orders}
             found = summarize(pairs, [known for known in file.read() if known.key in keys])
         return replace(found, ceiling=purse.reached([bounds[order.key] for order in due]) if due else None)
-
-    def _orders(self, pair: Pair) -> Iterator[_Order]:
-        for first in SIDES:
-            texts = (pair.question, pair.answer, pair.baseline)
-            if first == "baseline":
-                texts = (pair.question, pair.baseline, pair.answer)
-            key = hashlib.sha256("\0".join([self._mark, pair.id, first, *texts]).encode()).hexdigest()
-            yield _Order(pair.id, first, key, texts)
 
     def _bound(self, order: _Order) -> float:
         """Return USD that a verdict costs at most when all goes well; raise MoAError where it is unknown."""
@@ -150,6 +142,12 @@ class Judge:
         return _timed(verdict, began), None
 
 
+def keys_of(judge: MoASpec, pairs: Iterable[Pair]) -> set[str]:
+    """Return the keys of all verdicts that a judge gives on pairs; nothing is asked."""
+    mark = answering_mark(judge)
+    return {order.key for pair in pairs for order in _orders(mark, pair)}
+
+
 def judge_spec(model: str) -> MoASpec:
     """Return a spec whose only model judges, at temperature 0; `model` is `provider:model`.
 
@@ -183,6 +181,16 @@ class _Order:
             for part, text in zip(_PARTS, self.texts, strict=True)
         ]
         return [("system", INSTRUCTION.format(code=code)), ("user", "\n\n".join(shown))]
+
+
+def _orders(mark: str, pair: Pair) -> Iterator[_Order]:
+    """Yield both orders of a pair for the judge of a mark."""
+    for first in SIDES:
+        texts = (pair.question, pair.answer, pair.baseline)
+        if first == "baseline":
+            texts = (pair.question, pair.baseline, pair.answer)
+        key = hashlib.sha256("\0".join([mark, pair.id, first, *texts]).encode()).hexdigest()
+        yield _Order(pair.id, first, key, texts)
 
 
 def _unreachable(error: RunError) -> RunError | None:

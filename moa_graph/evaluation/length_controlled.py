@@ -31,8 +31,9 @@ with needing("eval"):
 
 __all__ = ["FEWEST_TO_TELL", "Anchors", "Judged", "LengthControlled", "length_controlled", "read_anchors"]
 
-FEWEST_TO_TELL = 50
-"""Items below which the penalty pulls a rate so far towards 50 % that nothing is told from it."""
+FEWEST_TO_TELL = 200
+"""Items below which the penalty pulls a rate so far towards 50 % that nothing is told from it: in simulations
+of 100 items as few as two of three intervals held the true rate, of 200 items 94 of 100 and more."""
 _ANCHOR_WEIGHT = 0.1
 """Of each anchor beside an item's 1: 0.2 for the two gamed baselines together."""
 _FEWEST = 10
@@ -74,7 +75,8 @@ class LengthControlled:
     """Hold a length-controlled win rate (a share from 0 to 1), and the coefficients φ, ψ, θ behind it.
 
     `difficulty` (ψ) is None where none was given. `strength` is the weight C of the data against the
-    penalty. The interval is of a bootstrap over the items, with `strength` and the anchors kept.
+    penalty. The interval is of a bootstrap over the items, with `strength` and the anchors kept: how far the
+    penalty pulls the rate towards 50 % is not in it.
     """
 
     rate: Interval
@@ -88,7 +90,7 @@ class LengthControlled:
     def preferred(self) -> Side | None:
         """Return which side is preferred at equal lengths, None where no difference can be told.
 
-        The interval leaves out 50 %, and there are fifty items: fewer tell nothing under the penalty.
+        The interval leaves out 50 %, and there are 200 items: fewer tell nothing under the penalty.
         """
         if self.items < FEWEST_TO_TELL or not can_be_told(self.rate, self.items, against=0.5):
             return None

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from moa_graph.errors import MoAError
-from moa_graph.evaluation.comparing import EvaluatedRun
 from moa_graph.evaluation.datasets import Dataset, Fields, Item, Message, read_dataset
+from moa_graph.evaluation.evaluated import EvaluatedRun
 from moa_graph.evaluation.judgement import Pair
 
 __all__ = ["Paired", "dataset_of", "pair_up"]

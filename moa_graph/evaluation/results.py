@@ -20,8 +20,8 @@ class Results:
     """Hold what models did on the same questions: lists are as long as `ids`, mappings are by model.
 
     `scores` are 0 or 1 for an accuracy and anything between for a win rate. `left_out` counts questions that
-    are not here because not every model has a score for them, `unscored` names models of which answers or
-    texts are recorded but no scores.
+    are not here because not every model has a score for them: in `cut` of them a proposer was cut or not
+    asked. `unscored` names models of which answers or texts are recorded but no scores.
     """
 
     ids: list[str]
@@ -31,6 +31,7 @@ class Results:
     texts: dict[str, list[str | None]] | None = None
     left_out: int = 0
     unscored: Sequence[str] = ()
+    cut: int = 0
 
     @property
     def models(self) -> list[str]:
@@ -93,12 +94,16 @@ def read_results(path: Path, task: str | None = None) -> Results:
                 raise MoAError(f"{path}: {name} of {model}: not one for each of {len(ids)} ids", hint=FORMAT)
     known = [i for i in range(len(ids)) if all(column[i] is not None for column in scores.values())]
     if not known:
-        raise MoAError(f"{path}: there is no question that every model has a score for", hint=FORMAT)
+        evaluate = "Proposers were cut or not asked: evaluate a spec without an early stop."
+        hint = evaluate if raw.cut else FORMAT
+        raise MoAError(f"{path}: there is no question that every model has a score for", hint=hint)
     answers = {model: [*map(_word, raw.answers[model])] for model in scores} if raw.answers else None
     texts = {model: raw.texts[model] for model in scores} if raw.texts and _said(raw.texts) else None
     unscored = [model for model in {**(raw.answers or {}), **(raw.texts or {})} if model not in scores]
-    left_out = len(ids) - len(known)
-    return Results(ids, scores, measure, answers, texts, left_out, unscored).at(known)  # type: ignore[arg-type]
+    left_out = set(ids) - {ids[place] for place in known}
+    cut = len(left_out & {str(id_) for id_ in raw.cut})
+    whole = Results(ids, scores, measure, answers, texts, len(left_out), unscored, cut)  # type: ignore[arg-type]
+    return whole.at(known)
 
 
 def _said(texts: Mapping[str, Sequence[str | None]]) -> bool:

@@ -82,6 +82,25 @@ class Selection:
     left_out: int = 0
 
     @property
+    def warnings(self) -> list[str]:
+        """Say why the table tells less than it seems to."""
+        said = []
+        if cut := self.known.results.cut:
+            said.append(
+                f"the table is biased: {cut} of {self._questions} questions are left out because a proposer "
+                "was cut or not asked. Where agreement stopped a layer early, only the questions without early "
+                "agreement are left: to choose by, evaluate a spec without `stop`"
+            )
+        if (tested := len(self.held_out.results.ids)) < FEW:
+            questions = "1 question" if tested == 1 else f"{tested} questions"
+            said.append(f"tested on {questions} only: its intervals say next to nothing")
+        return said
+
+    @property
+    def _questions(self) -> int:
+        return len(self.known.results.ids) + len(self.held_out.results.ids) + self.left_out
+
+    @property
     def measure(self) -> Measure:
         """Say what a score is."""
         return self.known.results.measure

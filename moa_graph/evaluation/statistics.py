@@ -144,6 +144,7 @@ def sign_test(one: int, other: int) -> float:
 
     For the items that changed to right and to wrong this is McNemar's exact test, two-sided.
     """
+    one, other = int(one), int(other)  # those of numpy would overflow
     count = one + other
     tail = sum(math.comb(count, chosen) for chosen in range(min(one, other) + 1))
     return min(1.0, 2 * tail / (1 << count))

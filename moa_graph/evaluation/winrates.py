@@ -67,8 +67,8 @@ def win_rate(preferences: Sequence[float | None], *, seed: int = 0, resamples: i
         rate=share_interval(round(sum(known)), len(known))
         if decided
         else mean_interval(known, seed=seed, resamples=resamples),
-        wins=sum(preference > 0.5 for preference in known),
-        losses=sum(preference < 0.5 for preference in known),
-        ties=sum(preference == 0.5 for preference in known),
+        wins=sum(bool(preference > 0.5) for preference in known),
+        losses=sum(bool(preference < 0.5) for preference in known),
+        ties=sum(bool(preference == 0.5) for preference in known),
         unjudged=len(preferences) - len(known),
     )

@@ -1,0 +1,89 @@
+"""`moa worker`: run in the background what servers on the same PostgreSQL were asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moa_graph.cli.options import DEFAULT_DB, Db, KeyEnv
+from moa_graph.cli.text import count
+from moa_graph.errors import MoAError
+
+if TYPE_CHECKING:
+    from moa_graph.server.settings import Settings
+    from moa_graph.spec.schema import MoASpec
+
+__all__ = ["worker"]
+
+
+def worker(
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC", help="The spec files whose runs are taken.")],
+    *,
+    db: Db = DEFAULT_DB,
+    key_env: KeyEnv = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The servers' keys, whose limits hold here, too."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(metavar="N", min=1, help="Runs at once.")] = 8,
+) -> None:
+    """Run background responses that servers with the same PostgreSQL have queued.
+
+    Any number of workers share the queue; what a killed one had begun another one goes on with, and
+    nothing that was finished is paid for again. Ctrl-C or SIGTERM ends it in good order, the second at once.
+    """
+    from moa_graph.extras import needing  # noqa: PLC0415 -- the worker is an extra, and heavy
+
+    if not db.startswith(("postgresql:", "postgres:")):
+        raise MoAError(
+            "a worker takes its runs from PostgreSQL",
+            hint="Give --db postgresql://…; with any other store the server runs them itself.",
+        )
+    with needing("worker"):
+        import procrastinate  # noqa: F401, PLC0415 -- an extra
+
+        from moa_graph.server.settings import Settings  # noqa: PLC0415 -- an extra
+    from moa_graph.spec.loading import load_spec  # noqa: PLC0415 -- costs start-up time
+
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    loaded = [load_spec(spec) for spec in specs]
+    settings = Settings(db=db, db_key_env=key_env, keys=keys, background=concurrency)
+    asyncio.run(_work(settings, loaded))
+
+
+async def _work(settings: Settings, specs: list[MoASpec]) -> None:
+    from moa_graph.server.serving import open_served  # noqa: PLC0415 -- an extra
+
+    stopped = _signalled()
+    async with open_served(settings, specs) as served:
+        models = ", ".join(spec.name for spec in specs)
+        typer.echo(f"working for {count(len(specs), 'model')}: {models}", err=True)
+        await stopped.wait()
+        typer.echo("waiting for what is under way; once more to end at once", err=True)
+        await served.background.drain()
+
+
+def _signalled() -> asyncio.Event:
+    """Return what is set by the first SIGINT or SIGTERM; the second ends the process at once."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    first = True
+
+    def caught(number: int, _frame: object) -> None:
+        nonlocal first
+        if not first:
+            os._exit(128 + number)
+        first = False
+        loop.call_soon_threadsafe(stopped.set)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, caught)
+    return stopped

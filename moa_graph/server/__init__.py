@@ -1,0 +1,1 @@
+"""MoA as a model: an OpenAI-compatible server in which each spec is a model."""

@@ -1,0 +1,167 @@
+"""One request's run from its admission to its bill: what every route that asks a model has in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moa_graph.errors import RunError
+from moa_graph.events import Event
+from moa_graph.execution import totals
+from moa_graph.server.background import Background
+from moa_graph.server.faults import Refused
+from moa_graph.server.keys import Key, KeyRing
+from moa_graph.server.limiting import Admission, Limiter
+from moa_graph.server.metrics import Metrics
+from moa_graph.server.performing import Answer, Ask, Part, Performer, Piece
+from moa_graph.server.remembering import Turns
+from moa_graph.server.settings import Settings
+from moa_graph.server.shelf import Shelf
+from moa_graph.spec.schema import MoASpec
+from moa_graph.state import Proposal
+
+__all__ = ["Served", "parts_of"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Hold what the routes share."""
+
+    performer: Performer
+    keys: KeyRing
+    limiter: Limiter
+    metrics: Metrics
+    turns: Turns
+    background: Background
+    settings: Settings
+    shelf: Shelf
+
+    def spec(self, model: str) -> MoASpec:
+        """Return a served spec; raise Refused for a name that is none."""
+        found = self.performer.models.get(model)
+        if found is None:
+            raise Refused(
+                404,
+                f"there is no model {model[:200]!r}; GET /v1/models lists those that are served",
+                code="model_not_found",
+                param="model",
+            )
+        return found
+
+
+class _Bill:
+    """Add up what this process pays for a run; what was restored was paid before."""
+
+    def __init__(self) -> None:
+        self._asked: set[str] = set()
+        self._records: list[Proposal] = []
+
+    def take(self, event: Event) -> bool:
+        """Note an event; return False for the end of a call that was paid for before."""
+        if event["type"] == "call.started":
+            self._asked.add(event["id"])
+        elif event["type"] == "call.finished" or event["type"] == "call.failed":
+            if event["id"] not in self._asked:
+                return False
+            self._asked.discard(event["id"])
+            self._records.append(event["proposal"])
+        return True
+
+    @property
+    def cost(self) -> float | None:
+        """Return USD, None where that is unknown: also for calls that were left in the middle."""
+        return None if self._asked else totals(self._records)["cost"]
+
+
+async def parts_of(
+    served: Served, key: Key, ask: Ask, notes: dict[str, Any] | None = None
+) -> AsyncGenerator[Part]:
+    """Yield what comes of a request's run, as `Performer.parts` does; `notes` gets what the access log says.
+
+    Raises Refused before the first part when the key's limits do not admit it. However it ends, what was paid
+    is counted against the key's day.
+    """
+    notes = {} if notes is None else notes
+    most = await served.performer.most(ask)
+    async with served.limiter.admitted(key, most) as admission:
+        _check_enough(ask, most, admission)
+        run = _OneRun(served, ask.model, notes)
+        try:
+            messages = await served.turns.recall(key, ask.model, list(ask.messages))
+            ask = replace(ask, messages=messages, terms=_lowered(ask, admission))
+            async with aclosing(
+                served.performer.parts(ask, listen=run.hear, silence=served.settings.silence)
+            ) as parts:
+                async for part in parts:
+                    if isinstance(part, Answer):
+                        await served.turns.remember(key, ask.model, messages, part.message)
+                    run.see(part)
+                    yield part
+        except BaseException as error:
+            run.failed(error)
+            raise
+        finally:
+            admission.settle(run.bill.cost)
+            run.end()
+
+
+def _check_enough(ask: Ask, most: float | None, admission: Admission) -> None:
+    """Raise Refused where a turn that goes on may cost more than is left: its terms are settled already."""
+    if ask.place is None or not ask.place.resume or most is None or admission.max_cost is None:
+        return
+    if admission.max_cost < most:
+        admission.settle(0.0)
+        raise Refused(
+            429,
+            f"the rest of this run may cost ${most:.4f}, and ${admission.max_cost:.4f} are left to the key today",
+            kind="insufficient_quota",
+            code="insufficient_quota",
+            headers={"Retry-After": "3600", "x-should-retry": "false"},
+        )
+
+
+def _lowered(ask: Ask, admission: Admission) -> Any:
+    """Return the terms of a run that may cost no more than what is left to its key."""
+    if admission.max_cost is None:
+        return ask.terms
+    limits = dict(ask.terms.get("limits") or {})
+    limits["max_cost"] = min(limits.get("max_cost", admission.max_cost), admission.max_cost)
+    return {**ask.terms, "limits": limits}
+
+
+class _OneRun:
+    """Measure one run for the metrics, the bill and the access log."""
+
+    def __init__(self, served: Served, model: str, notes: dict[str, Any]) -> None:
+        self.bill = _Bill()
+        self._metrics, self._model, self._notes = served.metrics, model, notes
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._status = "cancelled"
+        self._metrics.began(model)
+        notes["model"] = model
+
+    def hear(self, event: Event) -> None:
+        if self.bill.take(event):
+            self._metrics.heard(self._model, event)
+
+    def see(self, part: Part) -> None:
+        if isinstance(part, Piece | Answer) and self._first is None:
+            self._first = time.monotonic() - self._began
+        if isinstance(part, Answer):
+            self._status = "answered"
+            summary = part.message.response_metadata["moa"]
+            self._notes |= {"calls": summary["calls"], "cost": summary["cost"]}
+
+    def failed(self, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._status = type(error).__name__
+        if isinstance(error, RunError):
+            self._notes |= {"calls": error.calls, "cost": error.cost}
+
+    def end(self) -> None:
+        self._notes["run"] = self._status
+        self._metrics.ended(self._model, self._status, time.monotonic() - self._began, self._first)

@@ -1,0 +1,92 @@
+"""Where a chat is kept: in a thread that its client names, or under the key of one request."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+
+from moa_graph.runs.records import Turn, read_record
+from moa_graph.runs.stores import Store
+from moa_graph.server.faults import Refused
+from moa_graph.server.keys import Key
+from moa_graph.server.performing import Place
+
+__all__ = ["THREAD", "keep", "thread_name"]
+
+THREAD = "x-moa-thread"
+_IDEMPOTENCY = "idempotency-key"
+_NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
+_LONGEST_KEY = 255
+_UNTOLD = ("stream", "stream_options")
+"""How an answer comes says nothing about which: who comes back for it may take it another way."""
+
+
+def thread_name(headers: Mapping[str, str]) -> str | None:
+    """Return the client's name of a thread, None where there is none; raise Refused for an unfit one."""
+    name = headers.get(THREAD)
+    if name is not None and not _NAME.fullmatch(name):
+        raise Refused(
+            400,
+            "X-MoA-Thread has to be 1 to 100 printable ASCII characters",
+            param=THREAD,
+            code="invalid_value",
+        )
+    return name
+
+
+async def keep(
+    store: Store, key: Key, headers: Mapping[str, str], body: Mapping[str, Any], messages: list[BaseMessage]
+) -> tuple[Place | None, list[BaseMessage]]:
+    """Return where a request's run is kept, and which of its messages are asked there.
+
+    A thread holds its conversation itself. Its first turn asks all messages. A later one asks those after the
+    last message of the assistant, without the system's: a client may send the whole conversation or only what
+    is new. A request with an Idempotency-Key is one turn: repeated, it goes on or has its answer, and pays
+    nothing twice. Raises Refused for a key that another request had.
+    """
+    name, once = thread_name(headers), headers.get(_IDEMPOTENCY)
+    if once is not None and not 0 < len(once) <= _LONGEST_KEY:
+        raise Refused(400, f"Idempotency-Key has to be 1 to {_LONGEST_KEY} characters", param=_IDEMPOTENCY)
+    if name is None and once is None:
+        return None, messages
+    digest = uuid4().hex if once is None else hashlib.sha256(once.encode()).hexdigest()[:32]
+    thread, turn = (f"{key.id}/once/{digest}", "1") if name is None else (f"{key.id}/chat/{name}", digest)
+    record = await read_record(store, thread)
+    turns = record.turns if record else []
+    known = next((each for each in turns if each.id == turn), None)
+    notes = {"body": _digest(body), "whole": not _answered(turns)}
+    if known is not None:
+        if known.notes.get("body") != notes["body"]:
+            raise Refused(
+                422,
+                "this Idempotency-Key was used for another request: take a new one",
+                param=_IDEMPOTENCY,
+                code="idempotency_key_reused",
+            )
+        notes = dict(known.notes)
+    return Place(thread, turn, notes), messages if notes["whole"] else _new(messages)
+
+
+def _answered(turns: Sequence[Turn]) -> bool:
+    """Tell whether a thread holds an answer; questions without one are taken out of it with the next."""
+    return any(turn.checkpoint is not None for turn in turns)
+
+
+def _new(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    said = [index for index, message in enumerate(messages) if isinstance(message, AIMessage)]
+    after = messages[said[-1] + 1 :] if said else messages
+    new = [message for message in after if not isinstance(message, SystemMessage)]
+    if not new:
+        raise Refused(400, "there is no new message for this thread", param="messages", code="invalid_value")
+    return new
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in body.items() if name not in _UNTOLD and value is not None}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

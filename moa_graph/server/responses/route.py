@@ -1,0 +1,248 @@
+"""The routes: a request is read and placed, run as its key's limits admit, and told whole or as a stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from moa_graph.errors import RunError
+from moa_graph.runs.run import Run
+from moa_graph.server.asking import Served, parts_of
+from moa_graph.server.bodies import checked, inlined, read_body
+from moa_graph.server.detail import Calls, detail_of, wants_detail, wants_progress
+from moa_graph.server.faults import Refused, fault_of
+from moa_graph.server.keys import Key
+from moa_graph.server.performing import Answer, Ask, Happened, Part, Piece
+from moa_graph.server.progress import progress_line
+from moa_graph.server.responses.keeping import Placed, find, place, remove
+from moa_graph.server.responses.reading import terms_of
+from moa_graph.server.responses.requests import ResponsesRequest, refuse_unsupported
+from moa_graph.server.responses.streamed import Story
+from moa_graph.server.responses.writing import Frame, Json, cut_short
+from moa_graph.server.streaming import STILL_HERE, event, until_gone
+from moa_graph.terms import Terms
+
+__all__ = ["router"]
+
+_LOG = logging.getLogger(__name__)
+
+router = APIRouter()
+
+_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": inlined(ResponsesRequest)}}}
+}
+_WRONG: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "What is wrong, in OpenAI's schema.", "content": {"application/json": {}}}
+}
+_MADE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The response, or what happens to it as server-sent events.",
+        "content": {"application/json": {}, "text/event-stream": {}},
+    },
+    **_WRONG,
+}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Hold what one request needs on its way to its response."""
+
+    served: Served
+    key: Key
+    placed: Placed
+    ask: Ask
+    detail: bool
+    progress: bool
+    notes: dict[str, Any]
+
+    @property
+    def frame(self) -> Frame:
+        return self.placed.frame
+
+    def parts(self) -> AsyncGenerator[Part]:
+        return parts_of(self.served, self.key, self.ask, self.notes)
+
+
+@router.post("/v1/responses", openapi_extra=_BODY, responses=_MADE, response_class=JSONResponse)
+async def create_response(request: Request) -> Response:
+    """Answer an input, in OpenAI's schema of responses."""
+    served, key, notes = _known(request)
+    body = read_body(await request.body())
+    refuse_unsupported(body)
+    asked = checked(ResponsesRequest, body)
+    served.spec(asked.model)
+    placed = await place(served, key, asked, body, request.headers.get("idempotency-key"))
+    notes["response"] = str(placed.frame.id)
+    terms = terms_of(asked, placed.messages)
+    ask = Ask(asked.model, placed.messages, terms, placed.place, tokens=bool(asked.stream))
+    detail = wants_detail(request.headers, asked.metadata)
+    progress = wants_progress(request.headers, asked.metadata)
+    one = _Asked(served, key, placed, ask, detail, progress, notes)
+    if asked.background:
+        return JSONResponse(await _queued(one, terms))
+    if not asked.stream:
+        return JSONResponse(await until_gone(request, _whole(one)))
+    parts = one.parts()
+    try:
+        # So that who is not admitted gets a status; a run's first event comes as soon as it begins.
+        first = await until_gone(request, _first(parts))
+    except BaseException:
+        await parts.aclose()
+        raise
+    return _Stream(parts, _events(one, first, parts))
+
+
+@router.get("/v1/responses/{response_id}", responses=_WRONG, response_class=JSONResponse)
+async def retrieve_response(request: Request, response_id: str) -> Response:
+    """Tell how a response that is kept stands."""
+    served, key, _ = _known(request)
+    if request.query_params.get("stream", "").lower() in ("true", "1"):
+        raise Refused(
+            400,
+            "a response that is kept is not streamed: ask for it again until it is completed",
+            param="stream",
+            code="unsupported_parameter",
+        )
+    return JSONResponse(_standing(request, *await find(served, key, response_id)))
+
+
+@router.delete("/v1/responses/{response_id}", responses=_WRONG, response_class=JSONResponse)
+async def delete_response(request: Request, response_id: str) -> Response:
+    """Take away a response; with the query `thread=true` also those that it shares a thread with."""
+    served, key, _ = _known(request)
+    whole = request.query_params.get("thread", "").lower() in ("true", "1")
+    await remove(served, key, response_id, whole=whole)
+    return JSONResponse({"id": response_id, "object": "response", "deleted": True})
+
+
+@router.post("/v1/responses/{response_id}/cancel", responses=_WRONG, response_class=JSONResponse)
+async def cancel_response(request: Request, response_id: str) -> Response:
+    """Stop a background response for good; one that has ended is told as it is."""
+    served, key, _ = _known(request)
+    frame, run = await find(served, key, response_id)
+    if not run.notes.get("background"):
+        raise Refused(
+            400,
+            "only a background response can be cancelled; close the connection of any other",
+            code="invalid_value",
+        )
+    if run.message is None and run.status != "failed":
+        await served.background.cancel(run.thread, run.turn)
+        frame, run = await find(served, key, response_id)
+    return JSONResponse(_standing(request, frame, run))
+
+
+def _known(request: Request) -> tuple[Served, Key, dict[str, Any]]:
+    """Return what the routes share, who asks, and what the access log says of it."""
+    served: Served = request.app.state.served
+    key = served.keys.find(request.headers.get("authorization"))
+    notes: dict[str, Any] = request.scope.setdefault("state", {}).setdefault("moa", {})
+    notes["key"] = key.id
+    if "response_id" in request.path_params:
+        notes["response"] = request.path_params["response_id"]
+    return served, key, notes
+
+
+def _standing(request: Request, frame: Frame, run: Run) -> Json:
+    moa = None
+    if run.message is not None and wants_detail(request.headers, frame.echo["metadata"]):
+        moa = detail_of(run.message, [*run.proposals, *run.aides])
+    return frame.standing(run, moa)
+
+
+async def _queued(one: _Asked, terms: Terms) -> Json:
+    """Note a turn down and have it run; one that was noted before stands as it stands."""
+    kept = one.ask.place
+    assert kept is not None  # noqa: S101 - what is not kept is refused
+    runs = one.served.performer.runs(one.ask.model)
+    if one.placed.known:
+        run = await runs.turn(kept.thread, kept.turn)
+    else:
+        async with one.served.limiter.admitted(one.key, await one.served.performer.most(one.ask)) as admission:
+            admission.settle(0.0)  # who runs it reserves what it costs
+            run = await runs.submit(
+                one.ask.messages, thread=kept.thread, turn=kept.turn, terms=terms, notes=kept.notes
+            )
+    if run.status == "interrupted" and not run.notes.get("cancelled"):
+        await one.served.background.submit(one.ask.model, kept.thread, kept.turn, one.key.id)
+    return one.frame.standing(run)
+
+
+async def _first(parts: AsyncGenerator[Part]) -> Part:
+    return await anext(parts)
+
+
+async def _whole(one: _Asked) -> Json:
+    """Return the response with its answer, or what there is of an answer that was cut at its token limit."""
+    calls = Calls()
+    try:
+        async with aclosing(one.parts()) as parts:
+            async for part in parts:
+                if isinstance(part, Happened):
+                    calls.hear(part.event)
+                elif isinstance(part, Answer):
+                    moa = detail_of(part.message, calls.records) if one.detail else None
+                    return one.frame.completed(part.message, moa)
+    except RunError as error:
+        if cut_short(error) is None:
+            raise
+        return one.frame.failed(error)
+    raise AssertionError("parts end with an answer or an error")  # pragma: no cover
+
+
+async def _events(one: _Asked, first: Part, parts: AsyncGenerator[Part]) -> AsyncGenerator[str]:
+    """Yield the stream; an error that comes after its beginning is told as how the response ends."""
+    story, calls = Story(one.frame), Calls()
+    yield "".join(map(_sent, story.begin()))
+    try:
+        async for part in _after(first, parts):
+            if isinstance(part, Piece):
+                told = story.piece(part.chunk)
+            elif isinstance(part, Happened):
+                calls.hear(part.event)
+                line = progress_line(part.event) if one.progress else None
+                told = story.progress(line) if line else iter(())
+            elif isinstance(part, Answer):
+                told = story.end(part.message, detail_of(part.message, calls.records) if one.detail else None)
+            else:
+                yield STILL_HERE
+                continue
+            if text := "".join(map(_sent, told)):
+                yield text
+    except Exception as error:  # noqa: BLE001 - the status is sent: an event has to tell of it
+        fault = fault_of(error)
+        one.notes["error"] = fault.code
+        if fault.status >= 500:
+            _LOG.error("%s: %s", one.frame.id, type(error).__name__, exc_info=error)
+        yield "".join(map(_sent, story.fail(error)))
+
+
+def _sent(told: Json) -> str:
+    return event(told, told["type"])
+
+
+async def _after(first: Part, parts: AsyncGenerator[Part]) -> AsyncIterator[Part]:
+    yield first
+    async for part in parts:
+        yield part
+
+
+class _Stream(StreamingResponse):
+    """Send events; however that ends, the run behind them ends with it."""
+
+    def __init__(self, parts: AsyncGenerator[Part], events: AsyncGenerator[str]) -> None:
+        unbuffered = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(events, headers=unbuffered, media_type="text/event-stream")
+        self._parts, self._events = parts, events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send; a generator that is left behind would end when it is collected."""
+        async with aclosing(self._parts), aclosing(self._events):
+            await super().__call__(scope, receive, send)

@@ -1,0 +1,154 @@
+"""Run the server: open the store, listen, and end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from moa_graph.errors import MoAError
+from moa_graph.runs.serializer import make_serializer
+from moa_graph.runs.stores import open_store
+from moa_graph.server.app import make_app
+from moa_graph.server.asking import Served
+from moa_graph.server.background import open_background
+from moa_graph.server.guards import read_hosts, read_origins
+from moa_graph.server.keys import KeyRing
+from moa_graph.server.limiting import Limiter
+from moa_graph.server.metrics import Metrics
+from moa_graph.server.performing import Performer
+from moa_graph.server.remembering import Turns
+from moa_graph.server.settings import LOOPBACK, Settings
+from moa_graph.server.shelf import open_shelf
+from moa_graph.spec.schema import MoASpec
+
+__all__ = ["check", "open_served", "serve"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LAST_WORDS = 1.5
+"""Seconds that cancelled requests have to note down how their runs stand."""
+
+
+def check(settings: Settings, specs: Sequence[MoASpec]) -> None:
+    """Raise MoAError for settings and specs that cannot be served together, or not safely."""
+    names = [spec.name for spec in specs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise MoAError(f"two specs are named {twice!r}", hint="Each spec is a model id: rename one of them.")
+    read_hosts(settings.allowed_hosts)
+    read_origins(settings.origins)
+    if settings.host not in LOOPBACK and settings.keys is None:
+        raise MoAError(
+            f"{settings.host} is reached from other machines, and nobody would have to show a key",
+            hint="Make keys with `moa keys add` and give them with --keys, or listen on 127.0.0.1.",
+        )
+
+
+@asynccontextmanager
+async def open_served(settings: Settings, specs: Sequence[MoASpec], **options: Any) -> AsyncIterator[Served]:
+    """Open what the routes share; `options` are those of Performer (`models` of the host)."""
+    check(settings, specs)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings.db, key_env=settings.db_key_env))
+        shelf = await stack.enter_async_context(open_shelf(settings.db))
+        performer = Performer(specs, store, **options)
+        keys = KeyRing(settings.keys, settings.limits)
+        metrics = Metrics(performer.models)
+        limiter = Limiter(shelf, at_once=settings.at_once, queue=settings.queue, patience=settings.patience)
+        stack.push_async_callback(limiter.close)
+        metrics.watch_queue(lambda: limiter.waiting)
+        sealing = make_serializer(settings.db_key_env) if settings.db_key_env else None
+        turns = Turns(shelf, sealing)
+        background = await stack.enter_async_context(open_background(settings.db))
+        served = Served(performer, keys, limiter, metrics, turns, background, settings, shelf)
+        await background.begin(served)
+        yield served
+
+
+async def serve(
+    settings: Settings,
+    specs: Sequence[MoASpec],
+    *,
+    write: Callable[[str], None],
+    ready: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; then take no more, wait for what is under way, and end.
+
+    `ready` is called with the port once requests are taken. Raises OSError when the port cannot be had, and
+    what opening the store raises.
+    """
+    with _listener(settings) as listener:
+        async with open_served(settings, specs) as served:
+            app = make_app(served, write)
+            config = uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=int(settings.drain),
+            )
+            await _Server(config, app, ready).serve([listener])
+
+
+def _listener(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = (settings.host.strip("[]"), settings.port)
+    return socket.create_server(address, family=family, backlog=2048, reuse_port=settings.reuse_port)
+
+
+class _Server(uvicorn.Server):
+    """Tell when it listens, and drain at the end."""
+
+    def __init__(self, config: uvicorn.Config, app: Any, ready: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What has been imported stays: with hundreds of runs the collector takes most of the CPU
+        # (docs/benchmarks.md).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        for listener in sockets or []:
+            self._ready(listener.getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        served: Served = self._app.state.served
+        self._app.state.draining = True
+        served.limiter.drain()
+        background = asyncio.create_task(served.background.drain())
+        await super().shutdown(sockets)
+        # Those that were cancelled note down how their runs stand before the store is closed.
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS)
+        await background
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Catch signals as uvicorn does, but do not raise them again: the store is still to be closed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
+        """End in good order at the first signal, without waiting at the second."""
+        self.force_exit = self.should_exit
+        self.should_exit = True

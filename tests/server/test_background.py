@@ -1,0 +1,272 @@
+"""What holds of background turns wherever they are kept: in a file, or in PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moa_graph.errors import StoreError, ThreadBusy
+from moa_graph.server import asking
+from moa_graph.server.background import jobs
+from moa_graph.server.keys import KeyLimits, add_key, list_keys, revoke_key
+from tests.server.backstage import THREAD, TURN, Backstage, at_last, made, standing, submit
+
+ONCE = dict.fromkeys("abcdz", 1)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Backstage:
+    """Give a stage on each kind of store."""
+    is_file = request.param == "sqlite"
+    return Backstage(f"sqlite:///{tmp_path}/moa.db" if is_file else request.getfixturevalue("database"))
+
+
+async def test_a_turn_is_answered_though_nobody_waits_for_it(stage: Backstage) -> None:
+    async with stage.server() as served:
+        await submit(served)
+        run = await at_last(served, "answered")
+    assert (run.answer, run.calls) == ("z1", 5)
+
+
+async def test_a_turn_that_is_submitted_twice_runs_once(stage: Backstage) -> None:
+    stage.cast.hold("a")
+    async with stage.server() as served:
+        await submit(served)
+        await stage.cast.asked("a")
+        await served.background.submit("cast", THREAD, TURN, "local")
+        stage.cast.release()
+        await at_last(served, "answered")
+        await served.background.submit("cast", THREAD, TURN, "local")
+        await submit(served, "local/resp/b")
+        await at_last(served, "answered", "local/resp/b")
+    assert dict(stage.cast.sent) == dict.fromkeys("abcdz", 2)
+
+
+async def test_the_next_server_goes_on_with_what_this_one_was_in_the_middle_of(stage: Backstage) -> None:
+    stage.cast.hold("d")
+    async with stage.server() as served:
+        await submit(served)
+        await stage.cast.asked("d")
+        await made(served, "refine/c")
+    stage.cast.release()
+    async with stage.server() as served:
+        run = await at_last(served, "answered")
+    assert run.answer == "z1"
+    assert dict(stage.cast.sent) == ONCE
+
+
+async def test_a_turn_that_a_server_interrupted_at_its_end_waits_for_the_next(stage: Backstage) -> None:
+    stage.cast.hold("a")
+    async with stage.server() as served:
+        await submit(served)
+        await stage.cast.asked("a")
+        await served.background.drain()
+        run = await standing(served)
+        assert (run.status, run.reason) == ("interrupted", "queued")
+
+
+async def test_a_server_that_ends_waits_for_turns_under_way_and_begins_no_others(stage: Backstage) -> None:
+    stage.cast.hold("a")
+    async with stage.server(drain=30.0, background=1) as served:
+        await submit(served)
+        await stage.cast.asked("a")
+        await submit(served, "local/resp/b")
+        draining = asyncio.create_task(served.background.drain())
+        await asyncio.sleep(0)
+        stage.cast.release()
+        await draining
+        assert (await standing(served)).status == "answered"
+        assert (await standing(served, "local/resp/b")).reason == "queued"
+        await served.background.drain()  # a second time, which is nothing
+
+
+async def test_a_turn_that_is_cancelled_under_way_ends_for_good(stage: Backstage) -> None:
+    stage.cast.hold("a")
+    async with stage.server() as served:
+        await submit(served)
+        await stage.cast.asked("a")
+        assert await served.background.cancel(THREAD, TURN)
+        run = await standing(served)
+        assert (run.status, run.reason, run.notes["cancelled"]) == ("interrupted", "cancelled", True)
+        assert stage.cast.models["a"].cancelled == 1
+        assert await served.background.cancel(THREAD, TURN), "which it is already"
+    async with stage.server() as served:
+        await submit(served, "local/resp/b")
+        await served.background.submit("cast", THREAD, TURN, "local")
+        stage.cast.release()
+        await at_last(served, "answered", "local/resp/b")
+        await served.background.drain()
+        assert (await standing(served)).reason == "cancelled"
+
+
+async def test_a_turn_that_is_cancelled_while_it_waits_never_begins(stage: Backstage) -> None:
+    stage.cast.hold("a")
+    async with stage.server(background=1, drain=30.0) as served:
+        await submit(served)
+        await stage.cast.asked("a")
+        await submit(served, "local/resp/b")
+        assert await served.background.cancel("local/resp/b", TURN)
+        stage.cast.release()
+        await at_last(served, "answered")
+        await served.background.drain()
+        assert (await standing(served, "local/resp/b")).reason == "cancelled"
+    assert dict(stage.cast.sent) == ONCE
+
+
+async def test_what_is_answered_or_unknown_cannot_be_cancelled(stage: Backstage) -> None:
+    async with stage.server() as served:
+        await submit(served)
+        await at_last(served, "answered")
+        assert not await served.background.cancel(THREAD, TURN)
+        assert not await served.background.cancel("local/resp/nobody", TURN)
+        assert (await standing(served)).status == "answered"
+
+
+async def test_whoever_does_not_let_go_in_time_is_told_of(
+    stage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PATIENCE", 0.05)
+    stage.cast.hold("a")
+    async with stage.idle() as served:
+        runs = served.performer.runs("cast")
+        other = asyncio.ensure_future(_awaited(runs.start("Why?", thread=THREAD, turn=TURN)))
+        await stage.cast.asked("a")
+        with pytest.raises(ThreadBusy, match="still being run"):
+            await served.background.cancel(THREAD, TURN)
+        stage.cast.release()
+        await other
+
+
+async def test_a_run_that_fails_has_failed_and_is_not_tried_for_ever(stage: Backstage) -> None:
+    stage.cast.fail("z")
+    async with stage.server() as served:
+        await submit(served)
+        run = await at_last(served, "failed")
+        assert run.reason.startswith("AggregatorFailed: ")
+        asked = stage.cast.sent
+    stage.cast.mend()
+    async with stage.server() as served:
+        await served.background.submit("cast", THREAD, TURN, "local")
+        await submit(served, "local/resp/b")
+        await at_last(served, "answered", "local/resp/b")
+        assert (await standing(served)).status == "failed"
+    assert stage.cast.since(asked) == ONCE
+
+
+async def test_a_turn_whose_key_runs_too_much_at_once_waits(stage: Backstage) -> None:
+    stage.cast.hold("a")
+    async with stage.server(limits=KeyLimits(concurrent_runs=1)) as served:
+        await submit(served)
+        await stage.cast.asked("a")
+        await submit(served, "local/resp/b")
+        stage.cast.release()
+        await at_last(served, "answered")
+        await at_last(served, "answered", "local/resp/b")
+    assert dict(stage.cast.sent) == dict.fromkeys("abcdz", 2)
+
+
+async def test_a_turn_of_a_key_that_was_revoked_fails(stage: Backstage, tmp_path: Path) -> None:
+    ring = tmp_path / "keys.json"
+    add_key(ring, "alice", KeyLimits())
+    alice = list_keys(ring)[0].id
+    async with stage.server(keys=ring) as served:
+        await submit(served, f"{alice}/resp/a", owner=alice)
+        await at_last(served, "answered", f"{alice}/resp/a")
+        revoke_key(ring, "alice")
+        await submit(served, f"{alice}/resp/b", owner=alice)
+        run = await at_last(served, "failed", f"{alice}/resp/b")
+    assert run.reason == "the key that asked for it was revoked"
+
+
+async def test_a_turn_of_a_spec_that_was_changed_fails_and_says_so(stage: Backstage) -> None:
+    async with stage.idle() as served:
+        await submit(served)
+    changed = stage.cast.changed(lambda document: document["layers"].pop())
+    async with stage.server(changed) as served:
+        await served.background.submit("cast", THREAD, TURN, "local")
+        run = await at_last(served, "failed")
+    assert run.reason.startswith("SpecMismatch: ")
+    assert not stage.cast.sent
+
+
+async def test_a_turn_that_was_given_up_is_not_run(stage: Backstage) -> None:
+    async with stage.idle() as served:
+        await submit(served)
+        await served.performer.runs("cast").start("Else?", thread=THREAD, turn="t2", abandon=True)
+    asked = stage.cast.sent
+    async with stage.server() as served:
+        await served.background.submit("cast", THREAD, TURN, "local")
+        await submit(served, "local/resp/b")
+        await at_last(served, "answered", "local/resp/b")
+    assert stage.cast.since(asked) == ONCE
+
+
+async def test_a_fault_of_the_server_ends_a_turn_and_stands_in_the_log(
+    stage: Backstage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("s3cret")
+
+    monkeypatch.setattr(asking, "parts_of", broken)
+    async with stage.server() as served:
+        await submit(served)
+        run = await at_last(served, "failed")
+    assert run.reason == "ZeroDivisionError: the server failed; the error is in its log"
+    assert any("ZeroDivisionError" in (record.exc_text or "") for record in caplog.records)
+
+
+async def test_a_turn_waits_while_the_store_is_away(
+    stage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "SOON", 0.02)
+    tried, parts_of = [], asking.parts_of
+
+    def away(*given: Any) -> Any:
+        tried.append(given)
+        if len(tried) == 1:
+            raise StoreError("away")
+        return parts_of(*given)
+
+    monkeypatch.setattr(asking, "parts_of", away)
+    async with stage.server() as served:
+        await submit(served)
+        await at_last(served, "answered")
+    assert len(tried) == 2
+
+
+async def test_a_fault_is_noted_once_the_store_is_back(
+    stage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "SOON", 0.02)
+    noted, note_ = [], jobs._note
+
+    async def away(*given: Any) -> bool:
+        noted.append(given)
+        if len(noted) == 1:
+            raise StoreError("away")
+        return await note_(*given)
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(asking, "parts_of", broken)
+    monkeypatch.setattr(jobs, "_note", away)
+    async with stage.server() as served:
+        await submit(served)
+        await at_last(served, "failed")
+    assert len(noted) == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [({"Retry-After": "7"}, 7.0), ({"Retry-After": "0"}, 1.0), ({}, 1.0), ({"Retry-After": "soon"}, 1.0)],
+)
+def test_a_refusal_says_when_to_come_back(headers: dict[str, str], seconds: float) -> None:
+    assert jobs._seconds(headers) == seconds
+
+
+async def _awaited(running: Any) -> Any:
+    return await running
