@@ -219,7 +219,8 @@ def _continued(execution: Execution, turn: Carried) -> Execution:
 
     What the state holds of the turn is left as it is.
     """
-    state: MoAState = {**execution.state, "passages": turn["passages"]}
+    # What went wrong with a retrieval was said with the answer that called the tools.
+    state: MoAState = {**execution.state, "passages": turn["passages"], "moa_warnings": []}
     return replace(execution, nonce=turn["nonce"], state=state, first=False)
 
 

@@ -32,7 +32,7 @@ from moa_graph.resources import Resources
 from moa_graph.selecting.visibility import Offer, changes_in
 from moa_graph.spec.schema import LayerSpec, MoASpec
 from moa_graph.state import MoAState, Proposal, Reference, Stopped
-from moa_graph.terms import Terms, given_terms
+from moa_graph.terms import Terms, given_terms, lowered
 from moa_graph.usage import Usage, add_usage, total_cost
 
 __all__ = ["LEFT", "Execution", "enter", "totals"]
@@ -197,7 +197,7 @@ class Execution:
         kinds = {record["failure"]["kind"] for record in records if record["failure"]}
         if self.budget.expired:
             error = DeadlineExceeded
-            message = f"the run's deadline of {self.spec.limits.deadline:g} s passed: {message}"
+            message = f"the run's deadline of {self.budget.limits.deadline:g} s passed: {message}"
         elif "budget" in kinds:
             error = BudgetExceeded
         paid = [*self.proposals.values(), *records]
@@ -259,11 +259,12 @@ async def enter(resources: Resources, state: MoAState, *, first: bool) -> Execut
     proposals = {} if first else dict(state.get("proposals") or {})
     budget: Budget | None = state.get("budget")
     if budget is None:
+        limits = lowered(spec.limits, terms.get("limits"))
         await resources.ready()  # importing a provider takes a second
         _check_acting(resources, terms.get("acting") or {})
         paid = [*proposals.values(), *(terms.get("paid") or [])]
         payer = paying()
-        budget = Budget(spec.limits, paid, payer.account if payer else None)
+        budget = Budget(limits, paid, payer.account if payer else None)
         if payer:
             budget.deadline = min(budget.deadline, payer.deadline)
         emit(

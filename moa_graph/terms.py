@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
@@ -14,11 +15,20 @@ from moa_graph.advising import Carried, carried
 from moa_graph.errors import MoAError
 from moa_graph.events import Emit
 from moa_graph.proposers.relay import Relay
-from moa_graph.spec.schema import MoASpec
+from moa_graph.spec.schema import LimitsSpec, MoASpec
 from moa_graph.spec.writing import spec_hash
 from moa_graph.state import Proposal
 
-__all__ = ["TERMS", "Cadence", "Terms", "given_terms", "going_on", "without_terms"]
+__all__ = [
+    "TERMS",
+    "Cadence",
+    "Terms",
+    "given_terms",
+    "going_on",
+    "going_on_at",
+    "lowered",
+    "without_terms",
+]
 
 Cadence = Literal["user_turn", "every_call"]
 
@@ -30,14 +40,17 @@ class Terms(TypedDict, total=False):
     """Say on what terms a run takes place; all may be left out.
 
     `acting` are arguments of the aggregator's call alone, such as `tools`, `tool_choice`, `stop`. `fan_out`
-    overrides the spec's. `relay` gets the answer's tokens, `listen` all events instead of LangGraph's custom
-    stream. `paid` are the records of calls of this turn that failed earlier: they gave nothing, but count
-    against the limits and in the sums. `made` are those that succeeded in the step that comes next,
-    by id, and `answer` is what the aggregator gave, where a process ended before its step did.
+    overrides the spec's. `limits` lower the spec's, by the names that they have there (`deadline` in seconds,
+    `max_cost` in USD, `max_calls`, `max_concurrency`, `max_output_chars`). `relay` gets the answer's tokens,
+    `listen` all events instead of LangGraph's custom stream. `paid` are the records of calls of this turn
+    that failed earlier: they gave nothing, but count against the limits and in the sums. `made` are those
+    that succeeded in the step that comes next, by id, and `answer` is what the aggregator gave, where a
+    process ended before its step did.
     """
 
     acting: Mapping[str, Any]
     fan_out: Cadence
+    limits: Mapping[str, float]
     relay: Relay
     listen: Emit
     paid: Sequence[Proposal]
@@ -57,6 +70,34 @@ def without_terms(config: RunnableConfig) -> RunnableConfig:
     return {**config, "configurable": {**config.get("configurable", {}), TERMS: None}}
 
 
+def lowered(limits: LimitsSpec, given: Mapping[str, float] | None) -> LimitsSpec:
+    """Return limits with those that a run's terms set lower; what is higher there changes nothing.
+
+    Raises MoAError for a name that is no limit's, and for what is no number above zero.
+    """
+    found: dict[str, float] = {}
+    for name, value in (given or {}).items():
+        if name not in LimitsSpec.model_fields:
+            known = ", ".join(LimitsSpec.model_fields)
+            raise MoAError(f"there is no limit {str(name)[:80]!r}", hint=f"There are: {known}.")
+        whole = name not in _MEASURED
+        if not _is_above_zero(value) or (whole and value != math.inf and value != int(value)):
+            hint = f"Give a {'whole ' * whole}number above zero."
+            raise MoAError(f"the limit {name} cannot be {repr(value)[:80]}", hint=hint)
+        own = getattr(limits, name)
+        if value < (math.inf if own is None else own):
+            found[name] = int(value) if whole else value
+    return limits.model_copy(update=found)
+
+
+_MEASURED = frozenset({"deadline", "max_cost"})
+"""Limits that need not be whole numbers."""
+
+
+def _is_above_zero(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 def going_on(
     spec: MoASpec, messages: Sequence[BaseMessage], config: RunnableConfig | None = None
 ) -> Carried | None:
@@ -64,7 +105,11 @@ def going_on(
 
     `config` is that of the run where it is not the one that is under way.
     """
-    cadence = given_terms(config).get("fan_out") or spec.fan_out
+    return going_on_at(given_terms(config).get("fan_out") or spec.fan_out, spec, messages)
+
+
+def going_on_at(cadence: str, spec: MoASpec, messages: Sequence[BaseMessage]) -> Carried | None:
+    """Return what `going_on` does, for a run of this `fan_out`."""
     if cadence not in get_args(Cadence):
         raise MoAError(f"there is no fan_out {cadence!r}", hint=f"There are: {', '.join(get_args(Cadence))}.")
     alone = not (spec.layers or spec.retrievers)  # then there is nobody who would be asked again

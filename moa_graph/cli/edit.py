@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +67,7 @@ def edit(
     if run is None:
         typer.echo("nothing is changed", err=True)
     elif as_json:
-        typer.echo(to_json(asdict(run)))
+        typer.echo(to_json(run.plain()))
     else:
         typer.echo("\n".join(_changed(proposal, old, _find(run, proposal))))
         typer.echo(f"go on: {place_of(command, thread, db, key_env).command('resume')}", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,7 +60,7 @@ def fork(
         key_env,
         lambda runs: runs.fork(thread, to=to, checkpoint=checkpoint, before=before, spec=changed),
     )
-    typer.echo(to_json(asdict(run)) if as_json else thread_name(run.thread))
+    typer.echo(to_json(run.plain()) if as_json else thread_name(run.thread))
     if not as_json:
         for line in _prospect(run, place_of(command, run.thread, db, key_env)):
             typer.echo(line, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,7 +53,7 @@ def show(
         typer.echo(to_json({"messages": record}) if as_json else "\n".join(_messages(messages)))
         return
     run = with_runs(db, key_env, lambda runs: runs.show(thread, checkpoint=checkpoint))
-    typer.echo(to_json(asdict(run)) if as_json else "\n".join(_lines(run, checkpoint)))
+    typer.echo(to_json(run.plain()) if as_json else "\n".join(_lines(run, checkpoint)))
 
 
 def _lines(run: Run, checkpoint: str | None) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -50,7 +49,7 @@ def status(
 
     run, widths = with_runs(db, key_env, look)
     if as_json:
-        typer.echo(to_json(asdict(run)))
+        typer.echo(to_json(run.plain()))
     else:
         typer.echo(
             "\n".join([*_standing(run, widths), *_outlook(run, place_of(command, thread, db, key_env))])

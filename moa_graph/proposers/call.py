@@ -79,7 +79,6 @@ class Caller:
     source: Source
     pool: ModelPool
     placement: Literal["system", "user"]
-    max_output_chars: int
     retrievers: RetrieverPool
     citations: Literal["none", "checked", "required"] = "none"
     instruction: str | None = None
@@ -158,6 +157,7 @@ class _Call:
         self.references: list[Reference] = list(request.references)
         self.started = time.monotonic()
         self.spending = caller.source.spending(request.budget)
+        self.max_chars = request.budget.limits.max_output_chars
         acting, relay = (request.acting, request.relay) if caller.role == "aggregator" else ({}, None)
         self.exchange = Exchange(self.spending, acting, relay)
         self.warnings: list[str] = []
@@ -166,7 +166,7 @@ class _Call:
         self.around: dict[str, str] = {}
         if outer := around():  # in a stream, the answer of a mixture inside is not the run's answer
             self.around = {"moa_role": "nested", "moa_inside": " > ".join(outer)}
-        self.watch = TokenWatch(caller.max_output_chars)
+        self.watch = TokenWatch(self.max_chars)
         self.actual_model: str | None = None
 
     async def run(self) -> Reply:
@@ -233,7 +233,7 @@ class _Call:
         spending = self.spending
         prompt = self.request.prompt(self._view())
         async with spending.hold():
-            watch = self.watch = TokenWatch(self.caller.max_output_chars)
+            watch = self.watch = TokenWatch(self.max_chars)
             try:
                 message = await self._answer(prompt)
             except BudgetSpent as spent:
@@ -304,9 +304,8 @@ class _Call:
         streamed = self.watch.first_token_seconds is not None
         acting = bool(self.exchange.acting.get("tools"))
         why = judge_message(message, text, streamed=streamed, acting=acting)
-        limit = self.caller.max_output_chars
-        if why is None and len(text.text) > limit:
-            why, text = self._too_long(), text._replace(text=text.text[:limit])
+        if why is None and len(text.text) > self.max_chars:
+            why, text = self._too_long(), text._replace(text=text.text[: self.max_chars])
         why = why or self._judge_citations(message, text) or self._check(text)
         if why is not None:
             return self._redacted(why), text, None
@@ -338,8 +337,7 @@ class _Call:
         }
 
     def _too_long(self) -> Failure:
-        limit = self.caller.max_output_chars
-        return failure("too_long", f"the output was cut off at limits.max_output_chars = {limit}")
+        return failure("too_long", f"the output was cut off at limits.max_output_chars = {self.max_chars}")
 
     def _timed_out(self, error: TimeoutError) -> Failure:
         if self.watch.too_long:

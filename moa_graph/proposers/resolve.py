@@ -47,7 +47,6 @@ def proposers_of(resources: Resources, layer: LayerSpec, build: Build) -> list[P
             source=_source(member, resources, graphs),
             pool=resources.models,
             placement=layer.references.placement,
-            max_output_chars=spec.limits.max_output_chars,
             retrievers=resources.retrievers,
             instruction=layer.references.instruction,
         )
@@ -66,7 +65,6 @@ def aggregator_callers(resources: Resources) -> list[Caller]:
             source=ModelSource(resources.models, member, slot),
             pool=resources.models,
             placement=spec.aggregator.references.placement,
-            max_output_chars=spec.limits.max_output_chars,
             retrievers=resources.retrievers,
             citations=spec.aggregator.citations,
             instruction=spec.aggregator.references.instruction,
@@ -131,7 +129,6 @@ def aide_caller(resources: Resources, aide: Aide) -> Caller:
         source=ModelSource(resources.models, member, aide.slot),
         pool=resources.models,
         placement="user",
-        max_output_chars=spec.limits.max_output_chars,
         retrievers=resources.retrievers,
         instruction=aide.instruction,
         check=aide.check,

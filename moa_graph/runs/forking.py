@@ -15,6 +15,7 @@ from moa_graph.runs.stores import Store
 from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
 from moa_graph.runs.ways import same_passages
 from moa_graph.state import Proposal
+from moa_graph.terms import going_on_at
 
 __all__ = ["fork_thread", "free_name"]
 
@@ -41,16 +42,21 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
             hint="Ask the question in a new thread.",
         )
     source.check_reply()
+    alone = going_on_at(source.fan_out, mixture.spec, source.conversation)
     if await read_record(store, name) is not None:
         raise ThreadError(f"there is a thread {name!r} already", hint="Give the fork another id.")
-    found = reusable(
-        source.spec,
-        mixture.spec,
-        source.proposals,
-        _spoken(source) if unfinished else {},
-        sum(step != RETRIEVE for step in source.ended_steps),
-        source.stopped,
-    )
+    if source.carried or alone:
+        # Without the proposals of a fan-out: an answer holds where the same was carried on to it.
+        found = Reuse(0, {}, {}, answered=source.answered and source.carried == alone)
+    else:
+        found = reusable(
+            source.spec,
+            mixture.spec,
+            source.proposals,
+            _spoken(source) if unfinished else {},
+            sum(step != RETRIEVE for step in source.ended_steps),
+            source.stopped,
+        )
     record = ThreadRecord.new(
         name, mixture.spec, Origin(thread=source.record.thread, checkpoint=source.checkpoint)
     )
@@ -64,6 +70,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
             "failures": [],
             "messages": [],
             "checkpoint": None,
+            "notes": {},  # the host's, about the thread that this is a fork of
         }
     )
     record.turns.append(turn)
@@ -71,7 +78,7 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
     fork.check_unused()
     # First: a fork without checkpoints is refused, checkpoints without a record are strangers.
     await record.save(store)
-    retrieved = RETRIEVE in source.ended_steps and same_passages(source.spec, mixture.spec)
+    retrieved = RETRIEVE in source.ended_steps and not alone and same_passages(source.spec, mixture.spec)
     layers = [layer.name for layer in mixture.spec.layers]
     steps = [START] + [RETRIEVE] * retrieved + layers[: found.ended] + [AGGREGATOR] * found.answered
     await mixture.graph(store).aupdate_state(

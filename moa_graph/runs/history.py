@@ -147,7 +147,7 @@ def prompt_of(thread: Thread, id_: str) -> list[BaseMessage]:
             f"the spec of thread {thread.record.thread!r} asks for no {id_!r}",
             hint="The thread that this is a fork of has it.",
         ) from None
-    return view.of(thread.conversation, calls[id_].get("nonce") or thread.values.get("nonce"))
+    return view.of(thread.conversation, calls[id_].get("nonce") or thread.nonce)
 
 
 def _describe(number: int, thread: Thread) -> Checkpoint:

@@ -10,12 +10,23 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, messages_from_dict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+)
 from typing_extensions import TypedDict
 
+from moa_graph.errors import MoAError
 from moa_graph.passages import Passage, ShownSource
-from moa_graph.spec.schema import MoASpec
+from moa_graph.runs.records import PlainTerms
+from moa_graph.spec.schema import LimitsSpec, MoASpec
 from moa_graph.state import Proposal
+from moa_graph.terms import lowered
 from moa_graph.usage import Usage
 
 __all__ = [
@@ -101,9 +112,24 @@ def _check_answer(message: BaseMessage) -> BaseMessage:
     return message
 
 
+def _known_terms(value: Any) -> Any:
+    """Return terms without those that a later version may have added."""
+    known = PlainTerms.__annotations__
+    return {key: item for key, item in value.items() if key in known} if isinstance(value, dict) else value
+
+
+def _check_limits(terms: PlainTerms) -> PlainTerms:
+    try:
+        lowered(LimitsSpec(), terms.get("limits"))
+    except MoAError as error:
+        raise ValueError(error.message) from error
+    return terms
+
+
 Time = Annotated[str, AfterValidator(_check_time)]
 Message = Annotated[BaseMessage, PlainValidator(_read_message)]
 AnswerMessage = Annotated[BaseMessage, PlainValidator(_read_message), AfterValidator(_check_answer)]
+AskedOn = Annotated[PlainTerms, BeforeValidator(_known_terms), AfterValidator(_check_limits)]
 Nonce = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -130,12 +156,13 @@ class Header(_Line):
 
 
 class Asked(_Line):
-    """Begin a turn."""
+    """Begin a turn; `terms` are those that it was asked on."""
 
     type: Literal["turn"]
     turn: Annotated[str, Field(min_length=1)]
     began: Time
     messages: Annotated[list[Message], Field(min_length=1)]
+    terms: AskedOn = Field(default_factory=PlainTerms)
 
 
 class _Event(_Line):
@@ -275,6 +302,14 @@ class PortableTurn:
     steps: list[Step] = field(default_factory=list)
     failures: list[Proposal] = field(default_factory=list)
     standing: Standing | None = None
+
+    @property
+    def answer(self) -> BaseMessage | None:
+        """Return the message that answers it."""
+        last = self.steps[-1].event if self.steps else None
+        if isinstance(last, Answer):
+            return last.message
+        return last.answer if isinstance(last, Fork) else None
 
 
 @dataclass

@@ -8,11 +8,13 @@ from collections.abc import Collection
 from contextlib import aclosing, suppress
 from typing import Any, get_args
 
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import RunnableConfig
 
 from moa_graph.errors import MoAError, StoreError
 from moa_graph.events import CallFinished, Emit, Event, Role
 from moa_graph.execution import totals
+from moa_graph.proposers.relay import Relay
 from moa_graph.runs.guard import GuardedSaver
 from moa_graph.runs.records import RunStatus, ThreadRecord, key_of, now
 from moa_graph.runs.run import Run, describe
@@ -39,6 +41,7 @@ class _Notes:
         self.emit = emit
         self.made: dict[str, Proposal] = {}
         self.answer: Proposal | None = None
+        self.message: AIMessage | None = None
         self.finished: dict[str, Any] = {}
         self.trouble: StoreError | None = None
         """Why a call's end could not be committed; the run goes on to the end of its step."""
@@ -78,11 +81,18 @@ class _Notes:
 
 
 async def pursue(
-    thread: Thread, payload: Any, breakpoints: Collection[str], emit: Emit, *, tokens: bool
+    thread: Thread,
+    payload: Any,
+    breakpoints: Collection[str],
+    emit: Emit,
+    *,
+    tokens: bool,
+    relay: Relay | None = None,
 ) -> Run:
     """Run a thread until it is answered, or stands before one of the steps in `breakpoints`.
 
-    The caller holds the thread's lease. `payload` is the graph's input, None to go on. Raises what the run
+    The caller holds the thread's lease. `payload` is the graph's input, None to go on. The turn's own terms
+    hold; `relay` gets the pieces of an answer that is written now. Raises what the run
     raises; how it ended is in the thread's record. When the store fails after the answer was computed, the
     answer is returned with `saved=False`; before, StoreError is raised with what was made so far.
     """
@@ -101,7 +111,8 @@ async def pursue(
         await record.save(store)
 
     try:
-        last = await _follow(graph, thread, payload, breakpoints, notes, tokens=tokens)
+        config = _config(thread, relay)
+        last = await _follow(graph, thread, (payload, config, breakpoints), notes, tokens=tokens)
         if last is not None:
             after = thread.at(last)
             turn.checkpoint, turn.messages = after.checkpoint, []
@@ -130,14 +141,29 @@ async def pursue(
         graph.checkpointer.forget(key_of(record.thread))
 
 
-async def _follow(
-    graph: Any, thread: Thread, payload: Any, breakpoints: Collection[str], notes: _Notes, *, tokens: bool
-) -> dict[str, Any] | None:
-    """Run the graph; return the last checkpoint if its aggregator ended, None if it stopped before a step."""
-    config = thread.config()
+def _config(thread: Thread, relay: Relay | None) -> RunnableConfig:
+    """Return the config of a run on the turn's terms, which goes on with all that is there."""
+    config, kept = thread.config(), thread.turn.terms
+    terms = Terms(paid=thread.failures, fan_out=thread.fan_out, acting=kept.get("acting", {}))
     # By their ids: LangGraph finds what a task gave only while the step asks for the same in the same order.
-    made = Terms(made=thread.finished, answer=thread.given)
-    config["configurable"][TERMS] = Terms(paid=thread.failures, fan_out="every_call", **made)
+    terms |= Terms(made=thread.finished, answer=thread.given, limits=kept.get("limits", {}))
+    config["configurable"][TERMS] = terms | Terms(relay=relay) if relay else terms
+    return config
+
+
+async def _follow(
+    graph: Any,
+    thread: Thread,
+    run: tuple[Any, RunnableConfig, Collection[str]],
+    notes: _Notes,
+    *,
+    tokens: bool,
+) -> dict[str, Any] | None:
+    """Run the graph; return the last checkpoint if its aggregator ended, None if it stopped before a step.
+
+    `run` are the graph's input, its config, and where to stop.
+    """
+    payload, config, breakpoints = run
     modes = ["custom", "updates", "checkpoints"] + ["messages"] * tokens
     answered, last = False, None
     stream = graph.astream(
@@ -150,7 +176,8 @@ async def _follow(
             elif mode == "updates":
                 if data.get("__interrupt__"):  # a breakpoint's is empty
                     raise MoAError(_ASKS_FOR_A_PERSON, hint=_ASK_YOURSELF)
-                answered = answered or AGGREGATOR in data
+                if AGGREGATOR in data:
+                    answered, notes.message = True, data[AGGREGATOR]["messages"][-1]
                 if notes.trouble and not data.keys().isdisjoint(thread.steps):
                     raise notes.trouble  # what was under way beside it has ended, and is taken down
             elif mode == "checkpoints":
@@ -195,6 +222,8 @@ def _unsaved(thread: Thread, notes: _Notes, error: StoreError, seconds: float) -
         question=thread.turn.question,
         reason=f"StoreError: {error.message}",
         answer=answer["text"],
+        message=notes.message,
+        notes=thread.turn.notes,
         answered_by=finished.get("answered_by"),
         proposals=[*shown.values()],
         aggregators=[dict(record) for record in [*records, answer] if record["layer"] == AGGREGATOR],

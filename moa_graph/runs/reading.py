@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from langchain_core.messages import BaseMessage
 from pydantic import ValidationError
 
+from moa_graph.advising import Carried
 from moa_graph.errors import MoAError
+from moa_graph.runs.parsing import Refused, parse_line
 from moa_graph.runs.portable import (
     KINDS,
     LINE,
@@ -34,6 +36,7 @@ from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, steps_of
 from moa_graph.spec.loading import is_hash_of, parse_spec
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
+from moa_graph.terms import going_on_at
 
 __all__ = ["MAX_BYTES", "read_export"]
 
@@ -42,12 +45,6 @@ MAX_BYTES = 32_000_000
 _MAX_LINES = 20_000
 _MAX_PARTS = 2_000_000
 """Values in a file, about: a list of lists takes fifty times its bytes of memory."""
-_MAX_DEPTH = 64
-_MAX_NUMBER = 2**53
-
-
-class _Refused(ValueError):
-    """Say what is wrong with a line."""
 
 
 def read_export(content: bytes, file: str) -> Portable:
@@ -66,90 +63,14 @@ def read_export(content: bytes, file: str) -> Portable:
     reader, number = _Reader(), 0
     try:
         for number, line in enumerate(lines, 1):
-            data = _parse(line)
+            data = parse_line(line)
             reader.take(number, data)
         return reader.close()
-    except _Refused as error:
+    except Refused as error:
         raise MoAError(f"{file}:{max(number, 1)}: {error}", hint=_HINT) from error
 
 
 _HINT = "Nothing was imported. Export the thread anew, or correct the file."
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(
-            line.decode(),
-            object_pairs_hook=_unique,
-            parse_constant=_no_number,
-            parse_int=_integer,
-            parse_float=_float,
-        )
-    except _Refused:
-        raise
-    except UnicodeDecodeError:
-        raise _Refused("this is not UTF-8") from None
-    except RecursionError:
-        raise _Refused("nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise _Refused(f"this is no JSON: {error.msg} at column {error.colno}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
-        raise _Refused('a line is a JSON object with a "type"')
-    _check_plain(data)
-    return data
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _Refused(f"the key {twice[:40]!r} stands there twice")
-    return data
-
-
-def _no_number(text: str) -> NoReturn:
-    raise _Refused(f"{text} is no number of JSON")
-
-
-def _integer(text: str) -> int:
-    if len(text) > 17 or abs(int(text)) > _MAX_NUMBER:
-        raise _Refused("a number is too large")
-    return int(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if abs(value) == float("inf"):
-        raise _Refused("a number is too large")
-    return value
-
-
-def _check_plain(data: Any) -> None:
-    """Refuse what no store could hold: deep nesting, NUL, lone surrogates."""
-    level: list[Any] = [data]
-    for _ in range(_MAX_DEPTH):
-        following: list[Any] = []
-        for value in level:
-            if isinstance(value, str):
-                if "\0" in value or not _is_unicode(value):
-                    raise _Refused("a text holds NUL or half a surrogate pair")
-            elif isinstance(value, dict):
-                following += [*value, *value.values()]
-            elif isinstance(value, list):
-                following += value
-        if not following:
-            return
-        level = following
-    raise _Refused("nested too deeply")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class _Reader:
@@ -163,21 +84,25 @@ class _Reader:
         self.steps: list[str] = []
         self.place = 0
         """The number of steps of the turn that have ended."""
+        self.said: list[BaseMessage] = []
+        """The conversation before the turn."""
+        self.carried: Carried | None = None
+        """What the aggregator goes on with, alone, after tools that it called."""
         self.known: dict[str, set[str]] = {}
         """The ids of a turn's proposals by layer."""
         self.ids: set[str] = set()
         """The ids of all calls that the spec makes."""
 
     def take(self, number: int, data: dict[str, Any]) -> None:
-        """Take in a line; raise _Refused if it cannot stand here."""
+        """Take in a line; raise Refused if it cannot stand here."""
         if self.ended:
-            raise _Refused("nothing may follow the line of type end")
+            raise Refused("nothing may follow the line of type end")
         if self.found is None and data["type"] != "thread":
-            raise _Refused("an exported thread begins with a line of type thread")
+            raise Refused("an exported thread begins with a line of type thread")
         if data["type"] == "thread" and self.found is None and data.get("format") != FORMAT:
-            raise _Refused(f"this is no format that can be read here; expected format {FORMAT}")
+            raise Refused(f"this is no format that can be read here; expected format {FORMAT}")
         if data["type"] == "thread" and data.get("texts", True) is not True:
-            raise _Refused("this was exported without its texts, and cannot be imported")
+            raise Refused("this was exported without its texts, and cannot be imported")
         if data["type"] not in KINDS:
             return
         try:
@@ -185,13 +110,13 @@ class _Reader:
         except ValidationError as error:
             fault = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(str(part) for part in fault["loc"])
-            raise _Refused(f"{place}: {fault['msg']}") from None
+            raise Refused(f"{place}: {fault['msg']}") from None
         self._take(number, line)
 
     def close(self) -> Portable:
         """Return what was read."""
         if self.found is None or not self.ended:
-            raise _Refused("the file ends too early")
+            raise Refused("the file ends too early")
         return self.found
 
     def _take(self, number: int, line: Line) -> None:
@@ -214,13 +139,13 @@ class _Reader:
 
     def _begin(self, header: Header) -> None:
         if self.found is not None:
-            raise _Refused("there is a second line of type thread")
+            raise Refused("there is a second line of type thread")
         try:
             spec = parse_spec(header.spec, file="spec", files=False)
         except MoAError as error:
-            raise _Refused(f"the spec cannot be read: {error.message.partition(chr(10))[0]}") from None
+            raise Refused(f"the spec cannot be read: {error.message.partition(chr(10))[0]}") from None
         if not is_hash_of(header.spec_hash, spec):
-            raise _Refused("the spec does not have the hash that stands beside it")
+            raise Refused("the spec does not have the hash that stands beside it")
         self.found = Portable(header, spec)
         self.steps = steps_of(spec)
         self.ids = _ids(spec)
@@ -228,37 +153,47 @@ class _Reader:
     def _ask(self, line: Asked) -> None:
         turns = self._story().turns
         if self.open is not None:
-            raise _Refused("the turn before has no line of type status")
+            raise Refused("the turn before has no line of type status")
         if any(turn.asked.turn == line.turn for turn in turns):
-            raise _Refused("there is a turn of that id already")
+            raise Refused("there is a turn of that id already")
         self._add_messages(f"{line.turn}-{place}" for place in range(len(line.messages)))
         self.open, self.place, self.known = PortableTurn(line), 0, {}
-        self.steps = steps_of(self._story().spec)
         turns.append(self.open)
+        self._set_out(line)
+
+    def _set_out(self, asked: Asked) -> None:
+        """Find out which steps a turn has."""
+        spec, cadence = self._story().spec, asked.terms.get("fan_out", "every_call")
+        self.carried = going_on_at(cadence, spec, [*self.said, *asked.messages])
+        self.steps = [AGGREGATOR] if self.carried else steps_of(spec)
 
     def _stand(self, line: Standing) -> None:
         turn = self._turn()
         answered = self.place == len(self.steps)
         if line.status == "answered" and not answered:
-            raise _Refused("a turn without an answer is not answered")
+            raise Refused("a turn without an answer is not answered")
         if len(self._story().turns) == 1 and self._story().header.origin and not turn.steps:
-            raise _Refused("a fork begins with a line of type fork")
+            raise Refused("a fork begins with a line of type fork")
+        if line.status == "answered":  # else the question is given up when there is another one
+            self.said += turn.asked.messages
+        if turn.answer is not None:
+            self.said.append(turn.answer)
         turn.standing, self.open = line, None
 
     def _end(self, number: int, line: End) -> None:
         if self.open is not None or not self._story().turns:
-            raise _Refused("the file ends within a turn")
+            raise Refused("the file ends within a turn")
         if line.lines != number - 1:
-            raise _Refused(f"{line.lines} lines were written, {number - 1} are there")
+            raise Refused(f"{line.lines} lines were written, {number - 1} are there")
         self.ended = True
 
     def _finish(self, line: Finished) -> None:
         turn, proposal = self._turn(), line.proposal
         if not turn.steps or proposal["layer"] != self._next():
-            raise _Refused("a finished proposal belongs to the layer that comes next")
+            raise Refused("a finished proposal belongs to the layer that comes next")
         finished = turn.steps[-1].finished
         if any(other["id"] == proposal["id"] for other in finished):
-            raise _Refused(f"proposal {proposal['id'][:80]!r} stands there twice")
+            raise Refused(f"proposal {proposal['id'][:80]!r} stands there twice")
         self._check_call(proposal)
         self.known.setdefault(proposal["layer"], set()).add(proposal["id"])
         finished.append(proposal)
@@ -268,25 +203,25 @@ class _Reader:
     ) -> None:
         turn = self._turn()
         if isinstance(line, Question | Fork) != (not turn.steps):
-            raise _Refused("a turn begins with one line of type question or fork")
+            raise Refused("a turn begins with one line of type question or fork")
         match line:
             case Question() | Fork():
                 if isinstance(line, Fork) != (self._is_first() and self._story().header.origin is not None):
-                    raise _Refused("a fork has an origin, and begins with one line of type fork")
+                    raise Refused("a fork has an origin, and begins with one line of type fork")
                 if isinstance(line, Fork):
                     self._take_over(line)
             case Retrieve():
                 self._pass(RETRIEVE)
             case Layer():
                 if line.layer == RETRIEVE:
-                    raise _Refused(f"{RETRIEVE} is no layer")
+                    raise Refused(f"{RETRIEVE} is no layer")
                 self._pass(line.layer)
                 self._join(line.layer, line.proposals)
                 if line.stopped is not None:
                     self._cut_short(line.layer)
             case Edit():
                 if not 0 < self.place < len(self.steps) or self.steps[self.place - 1] == RETRIEVE:
-                    raise _Refused("there is no layer whose proposals could be edited")
+                    raise Refused("there is no layer whose proposals could be edited")
                 for proposal in line.proposals:
                     self._check_layer(self.steps[self.place - 1], proposal)
                     self.known[proposal["layer"]].add(proposal["id"])
@@ -298,59 +233,62 @@ class _Reader:
 
     def _take_over(self, line: Fork) -> None:
         self._add_messages(message.id for message in line.conversation)
+        self.said += line.conversation
+        self._set_out(self._turn().asked)
         if line.stopped is not None:
             self._cut_short(line.stopped.layer)
         if line.after is not None and line.after not in self.steps:
-            raise _Refused("the spec has no step of the name in `after`")
+            raise Refused("the spec has no step of the name in `after`")
         self.place = self.steps.index(line.after) + 1 if line.after is not None else 0
         if (line.answer is not None) != (self.place == len(self.steps)):
-            raise _Refused("a fork holds an answer if, and only if, it was taken after the aggregator")
+            raise Refused("a fork holds an answer if, and only if, it was taken after the aggregator")
         for name in self.steps[: self.place]:
             if name != RETRIEVE:
                 self._join(name, [record for record in line.proposals if record["layer"] == name])
         if len(line.proposals) != sum(map(len, self.known.values())):
-            raise _Refused("a fork holds proposals of layers that had not ended")
+            raise Refused("a fork holds proposals of layers that had not ended")
         if line.answer is not None:
             self._check_answer(line.answer)
 
     def _cut_short(self, layer: str) -> None:
         """Take the layers after this one out of the turn's steps."""
         spec = self._story().spec
-        if spec.stop is None or layer not in self.steps:
-            raise _Refused("the spec does not stop there")
+        if spec.stop is None or self.carried or layer not in self.steps:
+            raise Refused("the spec does not stop there")
         self.steps = steps_of(spec, {"message": "", "layer": layer, "reason": ""})
 
     def _pass(self, step: str) -> None:
         if step != self._next():
-            raise _Refused(f"the step that comes next is {self._next() or 'none'}")
+            raise Refused(f"the step that comes next is {self._next() or 'none'}")
         self.place += 1
 
     def _join(self, layer: str, proposals: Sequence[Proposal]) -> None:
         ids = {proposal["id"] for proposal in proposals}
         if len(ids) < len(proposals):
-            raise _Refused("a proposal stands there twice")
+            raise Refused("a proposal stands there twice")
         self.known[layer] = ids
         for proposal in proposals:
             self._check_layer(layer, proposal)
 
     def _check_layer(self, layer: str, proposal: Proposal) -> None:
         if proposal["layer"] != layer:
-            raise _Refused(f"proposal {proposal['id'][:80]!r} is none of layer {layer}")
+            raise Refused(f"proposal {proposal['id'][:80]!r} is none of layer {layer}")
         self._check_call(proposal)
 
     def _check_call(self, call: Any) -> None:
         """Refuse a record that is not of this spec, or saw what is not there."""
         id_ = call["id"]
         if id_ != f"{call['layer']}/{call['proposer']}" or call["layer"] not in {*self.steps} - {RETRIEVE}:
-            raise _Refused(f"{id_[:80]!r} is the id of no call")
+            raise Refused(f"{id_[:80]!r} is the id of no call")
         aide = "role" in call and call["proposer"].startswith("@")
         if id_ not in self.ids and call["attempts"] and not aide:
-            raise _Refused(f"the spec asks for no {id_[:80]!r}")
+            raise Refused(f"the spec asks for no {id_[:80]!r}")
         # Of the layers before; of its own, too: who ranks sees those, and a summary stands in for a proposal.
         upto = self.steps[: self.steps.index(call["layer"]) + 1]
         seen = {known for step in upto for known in self.known.get(step, set())}
+        seen.update(each["id"] for each in (self.carried["references"] if self.carried else []))
         if not seen.issuperset(call["references"]):
-            raise _Refused(f"{id_[:80]!r} refers to a proposal that is not there")
+            raise Refused(f"{id_[:80]!r} refers to a proposal that is not there")
 
     def _check_answer(self, message: Any) -> None:
         self._add_messages([message.id])
@@ -361,7 +299,7 @@ class _Reader:
     def _add_messages(self, ids: Iterable[str | None]) -> None:
         for id_ in ids:
             if id_ is None or id_ in self.message_ids:
-                raise _Refused("a message has no id, or another message's")
+                raise Refused("a message has no id, or another message's")
             self.message_ids.add(id_)
 
     def _story(self) -> Portable:
@@ -370,7 +308,7 @@ class _Reader:
 
     def _turn(self) -> PortableTurn:
         if self.open is None:
-            raise _Refused("this line belongs to a turn, and there is none open")
+            raise Refused("this line belongs to a turn, and there is none open")
         return self.open
 
     def _is_first(self) -> bool:

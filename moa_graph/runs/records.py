@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import operator
 import os
 import re
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from moa_graph.errors import MoAError, StoreError, ThreadError
 from moa_graph.runs.serializer import untrusted
@@ -19,12 +21,15 @@ from moa_graph.runs.stores import Store
 from moa_graph.spec.loading import dump_spec, is_hash_of, parse_spec, spec_hash
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
+from moa_graph.terms import Cadence
 
 __all__ = [
     "FORMAT",
     "LONGEST_THREAD",
+    "QUEUED",
     "SILENT_END",
     "Origin",
+    "PlainTerms",
     "RunStatus",
     "ThreadRecord",
     "Turn",
@@ -44,6 +49,9 @@ LONGEST_THREAD = 255
 SILENT_END = "its process ended without a word"
 """Why a turn stands as it does whose process was killed."""
 
+QUEUED = "queued"
+"""Why a turn stands as it does that was noted down to be run later."""
+
 RunStatus = Literal["running", "interrupted", "answered", "failed"]
 
 _UNSAFE = re.compile(r"[%\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
@@ -53,13 +61,24 @@ class _Plain(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
+class PlainTerms(TypedDict, total=False):
+    """Hold those of a run's terms that are plain data; the others live only as long as a process."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
+
+    acting: dict[str, Any]
+    fan_out: Cadence
+    limits: dict[str, float]
+
+
 class Turn(_Plain):
     """Hold one question and how its answer stands.
 
     `messages` are what was asked, as LangChain writes messages to JSON; they are given up once the turn is
     answered, for the checkpoints have them. `failures` are records of the calls that failed: they gave
     nothing but were paid for. `seconds` add up over all processes that worked on the turn. `checkpoint` is
-    the one with the answer.
+    the one with the answer. `terms` are those of `moa_graph.terms.Terms` that are plain data: whoever goes on
+    with the turn asks on the same terms. `notes` are the host's, and mean nothing here.
     """
 
     id: str
@@ -74,6 +93,9 @@ class Turn(_Plain):
     seconds: float = 0.0
     failures: list[Proposal] = Field(default_factory=list)
     checkpoint: str | None = None
+    # Not written where they are empty: earlier versions refuse what they do not know.
+    terms: PlainTerms = Field(default_factory=PlainTerms, exclude_if=operator.not_)
+    notes: dict[str, Any] = Field(default_factory=dict, exclude_if=operator.not_)
 
 
 class Origin(_Plain):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from langchain_core.messages import AIMessage
 
 from moa_graph.estimate import estimate
 from moa_graph.execution import totals
@@ -11,6 +13,7 @@ from moa_graph.passages import Passage, ShownSource
 from moa_graph.runs.records import RunStatus
 from moa_graph.runs.thread import Thread
 from moa_graph.state import Proposal, is_proposal
+from moa_graph.terms import lowered
 from moa_graph.usage import Usage, add_usage
 
 __all__ = ["Run", "describe"]
@@ -30,7 +33,8 @@ class Run:
     `cost_left` USD that it costs at most then, None if that has no bound. `passages` were retrieved for
     everybody before the first layer; `sources` are those of all passages that anybody was shown, once there
     is an answer; `citations` are the ids that it cites, `cited` and `unknown`, where the spec has them
-    checked. `saved` is False for an answer that the store failed to keep.
+    checked. `saved` is False for an answer that the store failed to keep. `notes` are what the host noted
+    with the turn. `message` is the answer's message, with the tools that it calls and the run's summary.
     """
 
     thread: str
@@ -58,6 +62,13 @@ class Run:
     cost_left: float | None = 0.0
     checkpoint: str | None = None
     saved: bool = True
+    notes: dict[str, Any] = field(default_factory=dict)
+    message: AIMessage | None = field(default=None, repr=False, compare=False)
+
+    def plain(self) -> dict[str, Any]:
+        """Return all but `message` and `notes` as plain data."""
+        data = asdict(replace(self, message=None, notes={}))
+        return {name: value for name, value in data.items() if name not in {"message", "notes"}}
 
 
 def describe(thread: Thread) -> Run:
@@ -77,6 +88,8 @@ def describe(thread: Thread) -> Run:
         "passages": thread.passages,
         "seconds": turn.seconds,
         "checkpoint": thread.checkpoint if thread.begun else None,
+        "notes": turn.notes,
+        "message": answer,
     }
     if answer is not None:
         summary = answer.response_metadata["moa"]
@@ -97,7 +110,9 @@ def describe(thread: Thread) -> Run:
     paid_for = [*{**thread.kept, **thread.finished, **thread.proposals}.values(), *failures, *made]
     needless = {layer.name for layer in thread.spec.layers} - set(thread.steps)
     ended = needless.union(thread.ended_steps)
-    left = estimate(thread.spec, thread.mixture.price, paid(thread), thread.question_tokens, ended)
+    limits = lowered(thread.spec.limits, turn.terms.get("limits"))
+    spec = thread.spec.model_copy(update={"limits": limits})
+    left = estimate(spec, thread.mixture.price, paid(thread), thread.question_tokens, ended)
     return Run(
         **common,
         aggregators=[

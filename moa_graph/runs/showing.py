@@ -32,17 +32,24 @@ def view_of(thread: Thread, record: Proposal, known: Mapping[str, Proposal]) -> 
     """Return what a call saw beside the conversation; `known` are all records of the turn."""
     way = _way(thread, record)
     before = _step_before(thread, record["layer"])
-    uses = uses_tools(thread.conversation)
+    uses = bool(thread.turn.terms.get("acting", {}).get("tools")) or uses_tools(thread.conversation)
+    carried = thread.carried
+    if carried is not None:
+        references = [each for each in carried["references"] if each["id"] in record["references"]]
+        passages, changes = carried["passages"], carried.get("changes")
+    else:
+        references, passages = _references(thread, way.spec, record, known), thread.passages
+        changes = changes_in(known, before) if way.spec is not None else None
     return View(
-        references=_references(thread, way.spec, record, known),
-        passages=[*thread.passages, *record.get("passages", [])],
+        references=references,
+        passages=[*passages, *record.get("passages", [])],
         placement=way.placement,
         system=way.system,
         cite=way.cites and thread.spec.aggregator.citations != "none",
         flat=way.advises and uses,
         advise=way.advises and uses and not _is_agent(thread.spec, record),
         instruction=way.instruction,
-        changes=changes_in(known, before) if way.spec is not None else None,
+        changes=changes,
     )
 
 

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, messages_from_dict
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
 
+from moa_graph.advising import Carried
 from moa_graph.errors import StoreError, ThreadError
 from moa_graph.passages import Passage
 from moa_graph.retrieve import RETRIEVE
@@ -32,6 +33,7 @@ from moa_graph.runs.trusting import (
 )
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal, Stopped
+from moa_graph.terms import TERMS, Cadence, Terms, going_on_at
 from moa_graph.usage import estimate_tokens
 
 __all__ = ["AGGREGATOR", "RETRIEVE", "Thread", "steps_of", "used_first"]
@@ -137,10 +139,37 @@ class Thread:
         """Return what LangGraph keeps beside the checkpoint."""
         return self.snapshot.metadata or {}
 
+    @property
+    def fan_out(self) -> Cadence:
+        """Return when this turn asks the proposers."""
+        return self.turn.terms.get("fan_out", "every_call")
+
+    @property
+    def given_up(self) -> set[str]:
+        """Return the ids of the messages of turns that were given up."""
+        turns = self.record.turns[:-1]
+        return {id_ for turn in turns if turn.checkpoint is None for id_ in turn.message_ids}
+
+    @cached_property
+    def carried(self) -> Carried | None:
+        """Return what the aggregator goes on with, alone, after tools it called; None: all are asked."""
+        if self.fan_out == "every_call":
+            return None
+        messages: list[BaseMessage] = list(self.values.get("messages") or [])
+        if self.begun:
+            ids = [message.id for message in messages]
+            asked = self.turn.message_ids[-1]
+            messages = messages[: ids.index(asked) + 1] if asked in ids else []
+        else:
+            given_up = self.given_up
+            messages = [message for message in messages if message.id not in given_up]
+            messages += messages_from_dict(self.turn.messages)
+        return going_on_at(self.fan_out, self.spec, messages)
+
     @cached_property
     def steps(self) -> list[str]:
         """Return the names of all steps of this turn, as `steps_of` does."""
-        return steps_of(self.spec, self.stopped)
+        return [AGGREGATOR] if self.carried else steps_of(self.spec, self.stopped)
 
     @property
     def stopped(self) -> Stopped | None:
@@ -173,12 +202,19 @@ class Thread:
     @property
     def proposals(self) -> dict[str, Proposal]:
         """Return the proposals of the layers that have ended in this turn."""
-        return dict(self.values.get("proposals") or {}) if self.ended_steps else {}
+        # An aggregator that goes on alone leaves in the state what the turn before had.
+        there = self.ended_steps and not self.carried
+        return dict(self.values.get("proposals") or {}) if there else {}
+
+    @property
+    def nonce(self) -> str | None:
+        """Return the mark that delimits proposals and passages in this turn's prompts."""
+        return self.carried["nonce"] if self.carried else self.values.get("nonce")
 
     @property
     def passages(self) -> list[Passage]:
         """Return the passages that this turn retrieved for everybody."""
-        return list(self.values.get("passages") or []) if self.ended_steps else []
+        return list(self.values.get("passages") or []) if self.ended_steps and not self.carried else []
 
     @property
     def kept(self) -> dict[str, Proposal]:
@@ -253,7 +289,10 @@ class Thread:
     def config(self) -> RunnableConfig:
         """Return the config to go on from the newest checkpoint with."""
         return {
-            "configurable": {"thread_id": key_of(self.record.thread)},
+            "configurable": {
+                "thread_id": key_of(self.record.thread),
+                TERMS: Terms(fan_out=self.fan_out),  # which decides with which step the turn begins
+            },
             "metadata": self.marks(),
         }
 

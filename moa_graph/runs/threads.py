@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import (
-    BaseMessage,
-    MessageLikeRepresentation,
-    convert_to_messages,
-)
+from langchain_core.messages import BaseMessage, MessageLikeRepresentation
 from typing_extensions import Unpack
 
-from moa_graph.errors import MoAError, StoreError, ThreadError
-from moa_graph.events import Emit
-from moa_graph.proposers.outcomes import clean
+from moa_graph.errors import MoAError, StoreError
+from moa_graph.events import Emit, Event
+from moa_graph.proposers.relay import Relay
 from moa_graph.resources import Others, Registered
-from moa_graph.runs.asking import digest_of, new_turn, question_of
-from moa_graph.runs.commands import command, new_thread
+from moa_graph.runs.asking import Asked, Conditions, cleaned, find_turn, new_turn, question_of
+from moa_graph.runs.commands import new_thread
 from moa_graph.runs.editing import approve, change_of, commit
 from moa_graph.runs.forking import fork_thread, free_name
 from moa_graph.runs.history import Checkpoint, find_checkpoint, history_of, prompt_of, when_asked
@@ -27,19 +23,36 @@ from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.pinning import check_pin
 from moa_graph.runs.pursuit import pursue
 from moa_graph.runs.reading import read_export
-from moa_graph.runs.records import SILENT_END, ThreadRecord, Turn, key_of, read_record, require_record, whoami
+from moa_graph.runs.records import (
+    QUEUED,
+    ThreadRecord,
+    Turn,
+    key_of,
+    read_record,
+    require_record,
+    whoami,
+)
 from moa_graph.runs.run import Run, describe
 from moa_graph.runs.running import Running
+from moa_graph.runs.standing import (
+    Breakpoints,
+    answered,
+    check_beginning,
+    check_breakpoints,
+    ended,
+    given_up,
+    settle,
+    unanswered,
+    unknown_turn,
+)
 from moa_graph.runs.stores import Store, open_store
 from moa_graph.runs.summaries import Summary, summaries
 from moa_graph.runs.thread import Thread
 from moa_graph.runs.transfer import export_thread, import_thread
 from moa_graph.spec.schema import MoASpec
+from moa_graph.terms import Terms
 
 __all__ = ["Breakpoints", "Runs"]
-
-Breakpoints = Literal["all"] | Collection[str]
-"""Steps to stop before: names of layers, "aggregator", or "all" of them."""
 
 
 class Runs:
@@ -88,48 +101,76 @@ class Runs:
         breakpoints: Breakpoints = (),
         wait: bool = False,
         abandon: bool = False,
+        **conditions: Unpack[Conditions],
     ) -> Running:
         """Ask a question in a thread, a new one by default; the conversation so far goes in before it.
 
         `turn` is an id of the caller's for this question: asking again under it goes on with the turn or
         returns its answer, and pays nothing twice. While the turn before is unanswered a new question is
         refused, unless `abandon` gives that turn up. With `breakpoints` the run stops before those
-        steps. Raises ThreadBusy when somebody else runs the thread (`wait` waits instead), SpecMismatch,
-        and what the run raises.
+        steps. `conditions` are `terms` and `notes`, as `moa_graph.runs.asking.Conditions` has them. Raises
+        ThreadBusy when somebody else runs the thread (`wait` waits instead), SpecMismatch, and what the run
+        raises.
         """
-        messages = _messages(question)
-        turn = _cleaned(turn)
+        asked = Asked.of(question, **conditions)
+        terms = conditions.get("terms") or Terms()
         id_ = thread if thread is not None else new_thread()
 
         async def work(emit: Emit, tokens: bool) -> Run:
             async with self._store.lease(key_of(id_), wait=wait):
-                record = await read_record(self._store, id_)
-                if record is None:
-                    record = ThreadRecord.new(id_, self._required_spec())
-                else:
-                    self._check_pin(record)
-                    known = _find_turn(record, turn, messages)
-                    if known is record.turn:
-                        return await self._go_on(record, breakpoints, emit, tokens)
-                    if known is not None:
-                        return describe(await self._load(record, _answered(known)))
-                    if not await self._is_answered(record) and not abandon:
-                        raise _unanswered(record)
-                record.turns.append(new_turn(turn, messages))
-                return await self._go_on(record, breakpoints, emit, tokens)
+                record, found = await self._taken_up(id_, cleaned(turn), asked, abandon=abandon)
+                if found is not record.turn:
+                    return describe(await self._load(record, answered(found)))
+                heard = _both(emit, terms.get("listen"))
+                return await self._go_on(record, breakpoints, heard, tokens, terms.get("relay"))
 
         return Running(work)
 
-    def resume(self, thread: str, *, breakpoints: Breakpoints = (), wait: bool = False) -> Running:
+    async def submit(
+        self,
+        question: str | Sequence[MessageLikeRepresentation],
+        *,
+        thread: str | None = None,
+        turn: str | None = None,
+        wait: bool = False,
+        abandon: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> Run:
+        """Note a question down for `resume` to run later; call nothing, and return how its turn stands.
+
+        The arguments are those of `start`; of a turn that is known nothing is changed. A new turn is
+        "interrupted", for the reason "queued". Raises ThreadError, ThreadBusy and SpecMismatch.
+        """
+        asked = Asked.of(question, **conditions)
+        id_, turn = thread if thread is not None else new_thread(), cleaned(turn)
+        record = await read_record(self._store, id_)
+        known = find_turn(record, turn, asked) if record else None
+        if known is None:
+            async with self._store.lease(key_of(id_), wait=wait):
+                record, known = await self._taken_up(id_, turn, asked, abandon=abandon)
+                if known is record.turn and known.reason == QUEUED:
+                    check_beginning(await self._load(record))
+                    await record.save(self._store)
+        return await self.turn(id_, known.id)
+
+    def resume(
+        self,
+        thread: str,
+        *,
+        breakpoints: Breakpoints = (),
+        wait: bool = False,
+        relay: Relay | None = None,
+    ) -> Running:
         """Go on with a thread: what was finished is restored, what failed is tried again.
 
-        Returns the answer at once if it is there. Raises ThreadError for an unknown thread, ThreadBusy,
-        SpecMismatch, and what the run raises.
+        The terms that the turn was asked on hold. Returns the answer at once if it is there; `relay` gets the
+        pieces of one that is written now. Raises ThreadError for an unknown thread, ThreadBusy, SpecMismatch,
+        and what the run raises.
         """
 
         async def work(emit: Emit, tokens: bool) -> Run:
             async with self._store.lease(key_of(thread), wait=wait):
-                return await self._go_on(await self._record(thread), breakpoints, emit, tokens)
+                return await self._go_on(await self._record(thread), breakpoints, emit, tokens, relay)
 
         return Running(work)
 
@@ -141,15 +182,30 @@ class Runs:
         """Return how a thread's last turn stands; raises ThreadError for an unknown thread."""
         return describe(await self._standing(thread))
 
+    async def turn(self, thread: str, turn: str) -> Run:
+        """Return how one turn of a thread stands, also one before the last; raises ThreadError.
+
+        One that was given up is "interrupted" or "failed", for the reason "given up".
+        """
+        latest = await self._standing(thread)
+        found = next((each for each in latest.record.turns if each.id == turn), None)
+        if found is None:
+            raise unknown_turn(latest.record, turn)
+        if found is latest.turn:
+            return describe(latest)
+        if found.checkpoint is None:
+            return await given_up(latest, found)
+        return describe(await self._load(latest.record, found))
+
     async def _standing(self, thread: str) -> Thread:
         loaded = await self._load(await require_record(self._store, thread))
         if loaded.turn.status == "running" and await self._store.leased(key_of(thread)):
             return loaded
-        return _ended(loaded)
+        return ended(loaded)
 
     async def _held(self, thread: str) -> Thread:
         """Return a thread whose lease is held here, and which nobody runs."""
-        return _ended(await self._load(await self._record(thread)))
+        return ended(await self._load(await self._record(thread)))
 
     async def history(self, thread: str) -> list[Checkpoint]:
         """Return what happened in a thread, checkpoint by checkpoint, the oldest first."""
@@ -182,7 +238,7 @@ class Runs:
         fork.
         """
         async with self._store.lease(key_of(thread)):
-            loaded, proposal = await self._held(thread), _cleaned(proposal)
+            loaded, proposal = await self._held(thread), cleaned(proposal)
             what, change = change_of(loaded, proposal, text=text, drop=drop, add=add)
             return describe(await commit(loaded, what, {"proposals": {proposal: change}}, who or whoami()))
 
@@ -276,7 +332,23 @@ class Runs:
         return self._mixtures[record.spec_hash]
 
     async def _is_answered(self, record: ThreadRecord) -> bool:
-        return record.turn.status == "answered" or _settle(await self._load(record))
+        return record.turn.status == "answered" or settle(await self._load(record))
+
+    async def _taken_up(
+        self, thread: str, turn: str | None, asked: Asked, *, abandon: bool
+    ) -> tuple[ThreadRecord, Turn]:
+        """Return a thread's record, and the turn that asks; a new one is the record's last, not saved yet."""
+        record = await read_record(self._store, thread)
+        if record is None:
+            record = ThreadRecord.new(thread, self._required_spec())
+        else:
+            self._check_pin(record)
+            if (known := find_turn(record, turn, asked)) is not None:
+                return record, known
+            if not await self._is_answered(record) and not abandon:
+                raise unanswered(record)
+        record.turns.append(new_turn(turn, asked))
+        return record, record.turn
 
     async def _go_on(
         self,
@@ -284,18 +356,19 @@ class Runs:
         breakpoints: Breakpoints,
         emit: Emit,
         tokens: bool,
+        relay: Relay | None,
     ) -> Run:
         """Run the last turn from where it stands; the caller holds the lease."""
         thread = await self._load(record)
-        if _settle(thread):
+        if settle(thread):
             await record.save(self._store)
             return describe(thread)
         if not thread.begun:
-            _check_beginning(thread)
-        steps = _check_breakpoints(breakpoints, thread.steps)
+            check_beginning(thread)
+        steps = check_breakpoints(breakpoints, thread.steps)
         await thread.check_clock()
         payload = None if thread.begun else {"messages": question_of(thread)}
-        return await pursue(thread, payload, steps, emit, tokens=tokens)
+        return await pursue(thread, payload, steps, emit, tokens=tokens, relay=relay)
 
     def _required_spec(self) -> MoASpec:
         if self._spec is None:
@@ -303,81 +376,13 @@ class Runs:
         return self._spec
 
 
-def _messages(question: str | Sequence[MessageLikeRepresentation]) -> list[BaseMessage]:
-    messages = convert_to_messages([("user", question)] if isinstance(question, str) else question)
-    if not messages:
-        raise MoAError("there is nothing to answer", hint="Give a question, or messages that end with one.")
-    return [message.model_copy(update={"content": _cleaned(message.content)}) for message in messages]
+def _both(emit: Emit, listen: Emit | None) -> Emit:
+    """Return what passes an event on to both who hear of it."""
+    if listen is None:
+        return emit
 
+    def tell(event: Event) -> None:
+        listen(event)
+        emit(event)
 
-def _cleaned(value: Any) -> Any:
-    """Return plain data without what a store does not bear, as deep as it goes."""
-    match value:
-        case str():
-            return clean(value)[0]
-        case list():
-            return [_cleaned(part) for part in value]
-        case dict():
-            return {_cleaned(name): _cleaned(part) for name, part in value.items()}
-    return value
-
-
-def _find_turn(record: ThreadRecord, id_: str | None, messages: Sequence[BaseMessage]) -> Turn | None:
-    found = next((turn for turn in record.turns if turn.id == id_), None)
-    if found is not None and found.digest != digest_of(messages):
-        raise ThreadError(
-            f"turn {id_!r} of thread {record.thread!r} asked something else: {found.question!r}",
-            hint="Give another turn id for another question.",
-        )
-    return found
-
-
-def _unanswered(record: ThreadRecord) -> ThreadError:
-    return ThreadError(
-        f"the last question of thread {record.thread!r} has no answer yet",
-        hint=f"Go on with it (`{command('resume', record.thread)}`), or give it up "
-        "(`--abandon`, `abandon=True`).",
-    )
-
-
-def _answered(turn: Turn) -> Turn:
-    if turn.checkpoint is None:
-        raise ThreadError(f"turn {turn.id!r} was given up", hint="Ask under another turn id.")
-    return turn
-
-
-def _check_beginning(thread: Thread) -> None:
-    """Raise ThreadError where a turn would begin on checkpoints that are not of the turns before it."""
-    id_ = thread.record.thread
-    if thread.record.origin is not None and len(thread.record.turns) == 1:
-        raise ThreadError(f"fork {id_!r} was not completed", hint="Delete it and fork again.")
-    if "moa_turn" not in thread.metadata:
-        thread.check_unused()
-
-
-def _settle(thread: Thread) -> bool:
-    """Note that a turn is answered if its state says so, which its process may have had no time for."""
-    turn = thread.turn
-    if not (thread.begun and thread.answered):
-        return False
-    turn.status, turn.reason, turn.checkpoint, turn.messages = "answered", "", thread.checkpoint, []
-    return True
-
-
-def _ended(thread: Thread) -> Thread:
-    """Return a thread that nobody runs with the status that its process had no time to note."""
-    if not _settle(thread) and thread.turn.status == "running":
-        thread.turn.status, thread.turn.reason = "interrupted", SILENT_END
-    return thread
-
-
-def _check_breakpoints(breakpoints: Breakpoints, steps: list[str]) -> list[str]:
-    if breakpoints == "all":
-        return steps
-    chosen = [breakpoints] if isinstance(breakpoints, str) else list(breakpoints)
-    unknown = [name for name in chosen if name not in steps]
-    if unknown:
-        raise MoAError(
-            f"there is no step {unknown[0]!r} to stop before", hint=f"The steps are: {', '.join(steps)}."
-        )
-    return chosen
+    return tell

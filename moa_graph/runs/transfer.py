@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage, messages_from_dict, messages_to
 from langgraph.graph import START
 
 from moa_graph.errors import MoAError, ThreadError
-from moa_graph.runs.asking import new_turn, question_of
+from moa_graph.runs.asking import Asked, new_turn, question_of
 from moa_graph.runs.history import threads_of
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.portable import (
@@ -57,7 +57,8 @@ async def export_thread(latest: Thread, *, texts: bool = True) -> list[Line]:
         asked = turn.messages or messages_to_dict([known[id_] for id_ in turn.message_ids if id_ in known])
         if not asked:
             raise ThreadError(f"fork {record.thread!r} was not completed", hint="Delete it and fork again.")
-        lines.append({"type": "turn", "turn": turn.id, "began": turn.began, "messages": asked})
+        begun = {"type": "turn", "turn": turn.id, "began": turn.began, "messages": asked}
+        lines.append({**begun, **_conditions(turn, texts=texts)})
         before: Thread | None = None
         for number, thread in numbered:
             if thread.metadata.get("moa_turn") == turn.id:
@@ -80,6 +81,15 @@ def _header(record: ThreadRecord, *, texts: bool) -> Line:
         "created": record.created,
         "texts": texts,
     }
+
+
+def _conditions(turn: Turn, *, texts: bool) -> Line:
+    """Return on what terms a turn was asked, and the host's notes; without texts what can hold none."""
+    if texts:
+        found: Line = {"terms": turn.terms, "notes": turn.notes}
+    else:
+        found = {"terms": {name: value for name, value in turn.terms.items() if name != "acting"}}
+    return {name: value for name, value in found.items() if value}
 
 
 def _event(number: int, thread: Thread, before: Thread | None) -> Iterator[Line]:
@@ -155,7 +165,7 @@ def _dump(message: BaseMessage) -> Line:
     return data
 
 
-_WRITTEN = frozenset({"text", "reasoning", "answer", "left_out", "stopped", "reason"})
+_WRITTEN = frozenset({"text", "reasoning", "changes", "answer", "left_out", "stopped", "reason"})
 """Fields with texts of people and models, or with reasons that quote what was read from such a text."""
 
 
@@ -185,8 +195,18 @@ def _redacted(lines: list[Line], thread: Thread) -> list[Line]:
     safe: list[Line] = Redactor(thread.spec, thread.store.url)(lines)
     if safe[0]["spec"] != lines[0]["spec"]:
         with suppress(MoAError):  # a name in the spec was a key: such a file can be read, not imported
-            safe[0]["spec_hash"] = spec_hash(parse_spec(safe[0]["spec"]))
+            new = safe[0]["spec_hash"] = spec_hash(parse_spec(safe[0]["spec"]))
+            safe = _renamed(safe, spec_hash(thread.spec), new)
     return safe
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    """Give the marks by which a mixture finds what it goes on with the hash that its spec has now."""
+    if isinstance(value, list):
+        return [_renamed(item, old, new) for item in value]
+    if isinstance(value, dict):
+        return {new if key == old else key: _renamed(item, old, new) for key, item in value.items()}
+    return value
 
 
 async def import_thread(store: Store, story: Portable, name: str, mixture: Mixture) -> Thread:
@@ -204,7 +224,7 @@ async def import_thread(store: Store, story: Portable, name: str, mixture: Mixtu
     ours = False
     try:
         for part in story.turns:
-            turn = new_turn(part.asked.turn, part.asked.messages)
+            turn = new_turn(part.asked.turn, Asked(part.asked.messages, part.asked.terms))
             turn.began, turn.status, turn.reason = part.asked.began, "interrupted", _INCOMPLETE
             record.turns.append(turn)
             thread = await Thread.load(store, record, mixture)

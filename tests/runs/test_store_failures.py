@@ -163,6 +163,8 @@ async def test_an_answer_that_was_computed_is_handed_over_when_the_disk_is_full_
     assert (run.status, run.answer, run.saved) == ("answered", "By z.", False), place
     assert (run.answered_by, run.calls, [p["id"] for p in run.proposals]) == ("z", 5, IDS)
     assert "not saved" in run.warnings[0]
+    assert run.message is not None
+    assert (run.message.text, run.message.response_metadata["moa"]["calls"]) == ("By z.", 5)
     mended.set()
     resumed = await runs.resume("t")
     assert (resumed.status, resumed.answer, resumed.saved) == ("answered", "By z.", True)
