@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from typing import Any
 
 from moa_graph.events import Emit, Event
@@ -33,7 +33,7 @@ class Running:
     def __aiter__(self) -> AsyncIterator[Event]:
         return self.events()
 
-    async def events(self, *, tokens: bool = False) -> AsyncIterator[Event]:
+    async def events(self, *, tokens: bool = False) -> AsyncGenerator[Event]:
         """Yield what happens; with `tokens` also the pieces of every text as they arrive."""
         happened: asyncio.Queue[Event | None] = asyncio.Queue()
         self._begin()

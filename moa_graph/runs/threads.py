@@ -207,6 +207,11 @@ class Runs:
         """Return a thread whose lease is held here, and which nobody runs."""
         return ended(await self._load(await self._record(thread)))
 
+    async def messages(self, thread: str) -> list[BaseMessage]:
+        """Return the conversation of a thread so far, nothing for a thread that is not there."""
+        record = await read_record(self._store, thread)
+        return [] if record is None else list((await self._load(record)).values.get("messages") or [])
+
     async def history(self, thread: str) -> list[Checkpoint]:
         """Return what happened in a thread, checkpoint by checkpoint, the oldest first."""
         return await history_of(await self._load(await require_record(self._store, thread)))

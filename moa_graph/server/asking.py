@@ -22,6 +22,7 @@ from moa_graph.server.settings import Settings
 from moa_graph.server.shelf import Shelf
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
+from moa_graph.terms import Terms
 
 __all__ = ["Served", "parts_of"]
 
@@ -85,13 +86,13 @@ async def parts_of(
     is counted against the key's day.
     """
     notes = {} if notes is None else notes
-    most = await served.performer.most(ask)
+    most = await served.performer.most(ask) if key.limits.cost_per_day is not None else None
     async with served.limiter.admitted(key, most) as admission:
         _check_enough(ask, most, admission)
         run = _OneRun(served, ask.model, notes)
         try:
             messages = await served.turns.recall(key, ask.model, list(ask.messages))
-            ask = replace(ask, messages=messages, terms=_lowered(ask, admission))
+            ask = replace(ask, messages=messages, terms=_lowered(ask, most, admission))
             async with aclosing(
                 served.performer.parts(ask, listen=run.hear, silence=served.settings.silence)
             ) as parts:
@@ -116,16 +117,19 @@ def _check_enough(ask: Ask, most: float | None, admission: Admission) -> None:
         admission.settle(0.0)
         raise Refused(
             429,
-            f"the rest of this run may cost ${most:.4f}, and ${admission.max_cost:.4f} are left to the key today",
+            f"the rest of this run may cost ${most:.4f}, the key has ${admission.max_cost:.4f} left today",
             kind="insufficient_quota",
             code="insufficient_quota",
             headers={"Retry-After": "3600", "x-should-retry": "false"},
         )
 
 
-def _lowered(ask: Ask, admission: Admission) -> Any:
-    """Return the terms of a run that may cost no more than what is left to its key."""
-    if admission.max_cost is None:
+def _lowered(ask: Ask, most: float | None, admission: Admission) -> Terms:
+    """Return the terms of a run that may cost no more than what is left to its key.
+
+    Where as much is left as it costs at most, calls that have to be repeated may add to that.
+    """
+    if admission.max_cost is None or most is None or admission.max_cost >= most:
         return ask.terms
     limits = dict(ask.terms.get("limits") or {})
     limits["max_cost"] = min(limits.get("max_cost", admission.max_cost), admission.max_cost)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
 
-from moa_graph.errors import MoAError, RunError
+from moa_graph.errors import RunError, ThreadError
 from moa_graph.estimate import estimate
 from moa_graph.events import Emit, Event
 from moa_graph.graph import build_graph
@@ -111,7 +111,8 @@ class Performer:
         spec = self.models[ask.model]
         if ask.place is not None and ask.place.resume:
             return (await self.runs(ask.model).turn(ask.place.thread, ask.place.turn)).cost_left
-        tokens = sum(estimate_tokens(str(message.text)) for message in ask.messages)
+        before = await self.runs(ask.model).messages(ask.place.thread) if ask.place is not None else []
+        tokens = sum(estimate_tokens(str(message.text)) for message in [*before, *ask.messages])
         bound = estimate(spec, self._pools[ask.model].price, (), tokens).max_cost
         bounds = [bound, spec.limits.max_cost, (ask.terms.get("limits") or {}).get("max_cost")]
         return min((each for each in bounds if each is not None), default=None)
@@ -197,6 +198,6 @@ class Performer:
             async for event in events:
                 listen(event)
         run = running.result
-        if run is None or run.message is None:
-            raise MoAError("the run stands before its answer", hint="Resume it.")
+        if run is None or run.message is None or run.turn != place.turn:
+            raise ThreadError("the thread went on with another turn", hint="Ask again.")
         return run.message

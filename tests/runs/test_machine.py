@@ -290,7 +290,7 @@ class Threads(RuleBasedStateMachine):
 
     async def follow(self, thread: str, running: Running, crash: int | None) -> None:
         number = 0
-        async with contextlib.aclosing(running.events()) as events:  # type: ignore[type-var]
+        async with contextlib.aclosing(running.events()) as events:
             async for event in events:
                 if event["type"] == "call.finished":
                     text = event["proposal"]["text"]

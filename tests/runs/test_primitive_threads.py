@@ -285,7 +285,7 @@ async def test_a_changed_file_is_refused(
 async def die_after(running: Running, count: int, *roles: str) -> list[str]:
     """Run until so many calls (of these roles) are told to be finished; return the ids of all that were."""
     told: list[str] = []
-    async with contextlib.aclosing(running.events()) as events:  # type: ignore[type-var]
+    async with contextlib.aclosing(running.events()) as events:
         async for event in events:
             if event["type"] == "call.finished":
                 told.append(event["id"])

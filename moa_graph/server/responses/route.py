@@ -165,7 +165,9 @@ async def _queued(one: _Asked, terms: Terms) -> Json:
     if one.placed.known:
         run = await runs.turn(kept.thread, kept.turn)
     else:
-        async with one.served.limiter.admitted(one.key, await one.served.performer.most(one.ask)) as admission:
+        limited = one.key.limits.cost_per_day is not None
+        most = await one.served.performer.most(one.ask) if limited else None
+        async with one.served.limiter.admitted(one.key, most) as admission:
             admission.settle(0.0)  # who runs it reserves what it costs
             run = await runs.submit(
                 one.ask.messages, thread=kept.thread, turn=kept.turn, terms=terms, notes=kept.notes

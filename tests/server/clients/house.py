@@ -109,4 +109,3 @@ def open_house(folder: Path) -> Iterator[House]:
         with serving(*specs, cwd=folder, options=options) as server:
             yield House(upstream, server, keys)
             assert server.stop() == 0
-

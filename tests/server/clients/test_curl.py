@@ -19,10 +19,22 @@ JSON = ("-H", "Content-Type: application/json")
 pytestmark = pytest.mark.skipif(CURL is None, reason="there is no curl here")
 
 
-def curl(house: House, *arguments: str, key: str | None = "", path: str = "/chat/completions") -> tuple[int, str]:
+def curl(
+    house: House, *arguments: str, key: str | None = "", path: str = "/chat/completions"
+) -> tuple[int, str]:
     """Return the status and what curl shows; `key` None asks without one."""
     shown = () if key is None else ("-H", f"Authorization: Bearer {key or house.secret}")
-    command = [str(CURL), "-sS", "--noproxy", "*", "-w", "\n%{http_code}", *shown, *arguments, house.url + path]
+    command = [
+        str(CURL),
+        "-sS",
+        "--noproxy",
+        "*",
+        "-w",
+        "\n%{http_code}",
+        *shown,
+        *arguments,
+        house.url + path,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     text, _, status = done.stdout.rpartition("\n")

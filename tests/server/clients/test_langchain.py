@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx2
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
@@ -31,28 +33,41 @@ class Report(BaseModel):
     number: int
 
 
-def model_of(house: House, responses: bool, name: str = "team") -> Any:
-    return ChatOpenAI(
-        model=name,
-        base_url=house.url,
-        api_key=house.secret,
-        max_retries=0,
-        stream_usage=True,
-        use_responses_api=responses,
-    )
+Models = Callable[..., Any]
+
+
+@pytest.fixture
+async def model_of(house: House) -> AsyncIterator[Models]:
+    """Give what makes ChatOpenAI of the running server; its connections are the test's own."""
+    async with httpx2.AsyncClient() as http_async:
+        with httpx2.Client() as http:
+
+            def make(responses: bool, name: str = "team") -> Any:
+                return ChatOpenAI(
+                    model=name,
+                    base_url=house.url,
+                    api_key=house.secret,
+                    max_retries=0,
+                    stream_usage=True,
+                    use_responses_api=responses,
+                    http_client=http,
+                    http_async_client=http_async,
+                )
+
+            yield make
 
 
 @either
-def test_it_invokes(house: House, responses: bool) -> None:
-    answer = model_of(house, responses).invoke("Why?")
+def test_it_invokes(house: House, model_of: Models, responses: bool) -> None:
+    answer = model_of(responses).invoke("Why?")
     assert answer.text == "An answer to: Why?"
     assert answer.usage_metadata["total_tokens"] == 38
     assert house.count() == 3
 
 
 @either
-def test_it_streams(house: House, responses: bool) -> None:
-    chunks = list(model_of(house, responses).stream("Why?"))
+def test_it_streams(house: House, model_of: Models, responses: bool) -> None:
+    chunks = list(model_of(responses).stream("Why?"))
     assert sum(bool(chunk.text) for chunk in chunks) > 1
     whole = sum(chunks[1:], chunks[0])
     assert isinstance(whole, AIMessageChunk)
@@ -63,8 +78,8 @@ def test_it_streams(house: House, responses: bool) -> None:
 
 @either
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
-async def test_it_binds_tools(house: House, responses: bool, streams: bool) -> None:
-    bound = model_of(house, responses).bind_tools([count])
+async def test_it_binds_tools(house: House, model_of: Models, responses: bool, streams: bool) -> None:
+    bound = model_of(responses).bind_tools([count])
     question = HumanMessage("Count on from 3.")
     if streams:
         chunks = [chunk async for chunk in bound.astream([question])]
@@ -80,16 +95,16 @@ async def test_it_binds_tools(house: House, responses: bool, streams: bool) -> N
 
 
 @either
-def test_it_answers_in_a_form(house: House, responses: bool) -> None:
-    form = model_of(house, responses).with_structured_output(Report)
+def test_it_answers_in_a_form(house: House, model_of: Models, responses: bool) -> None:
+    form = model_of(responses).with_structured_output(Report)
     assert form.invoke("Report 7.") == Report(number=7)
 
 
 @either
 async def test_an_agent_takes_ten_steps_and_the_proposers_are_asked_once(
-    house: House, responses: bool
+    house: House, model_of: Models, responses: bool
 ) -> None:
-    agent = create_agent(model_of(house, responses, "agent"), [count])
+    agent = create_agent(model_of(responses, "agent"), [count])
     state = await agent.ainvoke({"messages": [("user", "Count on from 3.")]})
     messages = state["messages"]
     assert sum(isinstance(message, ToolMessage) for message in messages) == STEPS
@@ -100,8 +115,8 @@ async def test_an_agent_takes_ten_steps_and_the_proposers_are_asked_once(
     assert all("Answer of ok@e" in str(request.messages) for request in asked)
 
 
-async def test_each_question_of_a_conversation_is_proposed_on_once(house: House) -> None:
-    agent = create_agent(model_of(house, False, "agent"), [count])
+async def test_each_question_of_a_conversation_is_proposed_on_once(house: House, model_of: Models) -> None:
+    agent = create_agent(model_of(False, "agent"), [count])
     state: Any = {"messages": []}
     for question in ("Count on from 3.", "And from 5."):
         state = await agent.ainvoke({"messages": [*state["messages"], HumanMessage(question)]})
@@ -110,8 +125,8 @@ async def test_each_question_of_a_conversation_is_proposed_on_once(house: House)
     assert house.count("acts-10@y") == 2 * (STEPS + 1)
 
 
-async def test_an_agent_streams_its_answer_through_the_server(house: House) -> None:
-    agent = create_agent(model_of(house, False), [count])
+async def test_an_agent_streams_its_answer_through_the_server(house: House, model_of: Models) -> None:
+    agent = create_agent(model_of(False), [count])
     tokens = [
         token.text
         async for token, metadata in agent.astream(

@@ -1,0 +1,108 @@
+"""The end of a server, in good order and in bad: what is under way, and what comes after."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+
+from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.serving import Serving, serving
+from tests.server.clients.house import said, write_spec
+
+ONCE = {"idempotency-key": "question-1"}
+
+
+def until(holds: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def is_open(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def proposals_kept(database: Path, text: str) -> bool:
+    """Tell whether a proposal with a text is in the store, so that no end of a process can take it away."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        found: int = connection.execute(
+            "SELECT count(*) FROM writes WHERE instr(CAST(value AS TEXT), ?) > 0", (text,)
+        ).fetchone()[0]
+    return found > 0
+
+
+def test_a_server_that_is_told_to_end_lets_streams_end_and_takes_nothing_new(
+    tmp_path: Path, server: FakeOpenAI
+) -> None:
+    spec = write_spec(tmp_path, "paced", server, [["ok@a"]], "paced-40-0.05@z")
+    with serving(spec, cwd=tmp_path) as moa, OpenAI(base_url=moa.url, api_key="none", max_retries=0) as client:
+        port = moa.port
+        stream = client.chat.completions.create(model="paced", messages=said(), stream=True)
+        chunks = iter(stream)
+        text = "".join(next(chunks).choices[0].delta.content or "" for _ in range(3))
+        began = time.monotonic()
+        moa.process.send_signal(signal.SIGTERM)
+        assert until(lambda: not is_open(port), 1.5)
+        assert moa.process.poll() is None
+        ends = []
+        for chunk in chunks:
+            text += chunk.choices[0].delta.content or ""
+            ends.append(chunk.choices[0].finish_reason)
+        assert moa.process.wait(10) == 0
+        assert time.monotonic() - began < 10
+    assert text == " ".join(f"word{number}" for number in range(40))
+    assert ends[-1] == "stop"
+    assert [request.outcome for request in server.requests] == ["finished", "finished"]
+
+
+def test_after_a_crash_the_same_request_has_its_answer_and_pays_only_for_what_was_not_finished(
+    tmp_path: Path, server: FakeOpenAI
+) -> None:
+    spec = write_spec(tmp_path, "team", server, [["says-Mind_the_gap@a", "gate@b"]], "ok@z")
+    body = {"model": "team", "messages": said("Again?")}
+
+    def ask(moa: Serving, **parts: Any) -> Any:
+        return moa.ask("POST", "/v1/chat/completions", {**body, **parts}, ONCE)
+
+    with serving(spec, cwd=tmp_path) as moa, ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask, moa)
+        assert server.wait_for(lambda: server.count() == 2, 30)
+        assert until(lambda: proposals_kept(tmp_path / "moa.db", "Mind the gap"))
+        assert moa.stop(signal.SIGKILL) == -signal.SIGKILL
+        assert isinstance(asked.exception(20), http.client.HTTPException | OSError)
+    server.release("gate@b")
+
+    with serving(spec, cwd=tmp_path) as moa:
+        status, completion = ask(moa)
+        assert status == 200
+        assert completion["choices"][0]["message"]["content"].startswith("Answer of ok@z")
+        counts = {name: server.count(name) for name in ("says-Mind_the_gap@a", "gate@b", "ok@z")}
+        assert counts == {"says-Mind_the_gap@a": 1, "gate@b": 2, "ok@z": 1}
+        assert "Mind the gap" in json.dumps(server.of("ok@z")[0].messages)
+
+        again = ask(moa)
+        assert again[0] == 200
+        assert (again[1]["id"], again[1]["choices"]) == (completion["id"], completion["choices"])
+        assert "[DONE]" in ask(moa, stream=True)[1]
+        assert server.count() == 4
+        assert moa.stop() == 0
+
+
