@@ -61,9 +61,10 @@ class _Ready:
 
     async def parts(self, _: object, **__: object) -> AsyncGenerator[Part]:
         """Yield an answer in pieces, each in a turn of the loop of its own."""
+        piece = Piece(AIMessageChunk(content="word "))
         for _number in range(CHUNKS):
             await asyncio.sleep(0)
-            yield Piece(AIMessageChunk(content="word "))
+            yield piece
         metadata = {"moa": {"calls": 2, "cost": 0.0}}
         yield Answer(AIMessage(content="word " * CHUNKS, response_metadata=metadata), streamed=True)
 

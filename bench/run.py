@@ -32,7 +32,7 @@ SCENARIOS = (
     "durability",
     "synchronous",
     "serving",
-    "serving:measure_streams",
+    "streams",
     "http_layer",
     "startup",
 )

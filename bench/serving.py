@@ -1,8 +1,7 @@
-"""What `moa serve` adds to the same mixture in process: for one client, for each store, for 200 streams."""
+"""What `moa serve` adds to the same mixture in process, for one client, and what keeping the answer costs."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import itertools
@@ -10,7 +9,7 @@ import math
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,15 +24,12 @@ from moa_graph.spec.loading import dump_spec
 from moa_graph.spec.schema import MoASpec
 from tests.fakes.process import ServerProcess
 from tests.fakes.serving import serving
-from tests.fakes.specs import moa_spec
+
+__all__ = ["Served", "Stream", "percentiles", "served_by", "stream_in_process", "tune"]
 
 LATENCY, SHORT_LATENCY = 0.2, 0.05
 ROUNDS, SHORT_ROUNDS = 30, 15
 ADDED_GOAL_MS = 15.0
-
-STREAMS = 200
-SECONDS, SETTLED, IN_PROCESS_SECONDS = 60.0, 20.0, 10.0
-GROWTH_GOAL = 5.0
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 BODY = {"model": "test", "messages": [{"role": "user", "content": QUESTION}]}
@@ -47,10 +43,10 @@ Ask = Callable[[], Awaitable[Any]]
 
 async def measure(server: ServerProcess) -> list[Figure]:
     """Measure one client: the graph in process and through the server in turn, streams, and what is kept."""
-    _tune()
+    tune()
     spec = spec_for(server.base_url, late(LATENCY))
     graph = compiled(spec)
-    async with _served(spec) as served:
+    async with served_by(spec) as served:
         ways: dict[str, Ask] = {
             "in process": lambda: checked_run(graph),
             "served": lambda: served.ask(CHAT, BODY),
@@ -58,35 +54,11 @@ async def measure(server: ServerProcess) -> list[Figure]:
         walls, _ = await _in_turn(ways, ROUNDS, served)
     rows = [_added_row(walls["in process"], walls["served"])]
     spec = spec_for(server.base_url, late(SHORT_LATENCY))
-    async with _served(spec) as served:
+    async with served_by(spec) as served:
         return [*rows, await _first_token_row(spec, served), *await _kept_rows(served)]
 
 
-async def measure_streams(server: ServerProcess) -> list[Figure]:
-    """Measure 200 streams at once for a minute, each followed by the next, and as many in process.
-
-    The mixture is a smaller one, 3 proposers and an aggregator, so that it is the serving that is loaded.
-    """
-    _tune()
-    behaviour = late(LATENCY)
-    spec = moa_spec(server.base_url, [[f"{behaviour}@{number}" for number in range(3)]], f"{behaviour}@last")
-    async with _served(spec) as served:
-        await served.stream()
-        load = _Load()
-        before = served.cpu
-        watching = asyncio.create_task(_watch(served, load))
-        wall = await load.drive(served.stream, SECONDS)
-        cpu = (served.cpu - before) / len(load.streams or [0]) * 1000
-        await watching
-    model = MoAChatModel(spec)
-    alone = _Load()
-    before = time.process_time()
-    alone_wall = await alone.drive(lambda: _stream_in_process(model), IN_PROCESS_SECONDS)
-    alone_cpu = (time.process_time() - before) / len(alone.streams or [0]) * 1000
-    return _load_rows(load, wall, cpu, alone, alone_wall, alone_cpu)
-
-
-def _tune() -> None:
+def tune() -> None:
     """Have this process collect garbage as the server does, so that only the serving is compared."""
     gc.collect()
     gc.freeze()
@@ -97,7 +69,7 @@ def _tune() -> None:
 
 
 @dataclass(frozen=True)
-class _Stream:
+class Stream:
     """Hold the seconds from a stream's request to its first byte, its first token and its end."""
 
     first_byte: float
@@ -105,7 +77,7 @@ class _Stream:
     total: float
 
 
-class _Served:
+class Served:
     """Ask a running server; connections are kept."""
 
     def __init__(self, session: aiohttp.ClientSession, process: psutil.Process) -> None:
@@ -130,7 +102,7 @@ class _Served:
             if response.status != 200 or not (answer.get("choices") or answer.get("output")):
                 raise CheckedError(f"{response.status}: {str(answer)[:200]}")
 
-    async def stream(self) -> _Stream:
+    async def stream(self) -> Stream:
         """Ask for a stream and read it to its end."""
         began = time.perf_counter()
         first_byte = first_token = 0.0
@@ -143,11 +115,11 @@ class _Served:
                     first_token = time.perf_counter() - began
         if response.status != 200 or not content.endswith(ENDING) or b'"error"' in content or not first_token:
             raise CheckedError(f"{response.status}: {content[-200:]!r}")
-        return _Stream(first_byte, first_token, time.perf_counter() - began)
+        return Stream(first_byte, first_token, time.perf_counter() - began)
 
 
 @contextlib.asynccontextmanager
-async def _served(spec: MoASpec) -> AsyncIterator[_Served]:
+async def served_by(spec: MoASpec) -> AsyncIterator[Served]:
     """Serve a spec with `moa serve` on SQLite, and have it asked once."""
     with tempfile.TemporaryDirectory() as folder:
         path = _written(spec, Path(folder))
@@ -156,7 +128,7 @@ async def _served(spec: MoASpec) -> AsyncIterator[_Served]:
             timeout = aiohttp.ClientTimeout(total=120)
             url = f"http://127.0.0.1:{running.port}"
             async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
-                served = _Served(session, psutil.Process(running.process.pid))
+                served = Served(session, psutil.Process(running.process.pid))
                 await served.ask(CHAT, BODY)
                 yield served
             running.stop()
@@ -168,7 +140,7 @@ def _written(spec: MoASpec, folder: Path) -> Path:
     return path
 
 
-async def _stream_in_process(model: MoAChatModel) -> _Stream:
+async def stream_in_process(model: MoAChatModel) -> Stream:
     began = time.perf_counter()
     first = 0.0
     async for chunk in model.astream(QUESTION):
@@ -176,14 +148,14 @@ async def _stream_in_process(model: MoAChatModel) -> _Stream:
             first = time.perf_counter() - began
     if not first:
         raise CheckedError("a stream without a text")
-    return _Stream(first, first, time.perf_counter() - began)
+    return Stream(first, first, time.perf_counter() - began)
 
 
 # --- one client -------------------------------------------------------------------------------------
 
 
 async def _in_turn(
-    ways: Mapping[str, Ask], rounds: int, served: _Served
+    ways: Mapping[str, Ask], rounds: int, served: Served
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Go each way in turn; return its wall seconds, and the server's CPU seconds a request."""
     walls: dict[str, list[float]] = {name: [] for name in ways}
@@ -200,18 +172,16 @@ async def _in_turn(
 
 def _added_row(alone: Sequence[float], served: Sequence[float]) -> Figure:
     added = [after - before for before, after in zip(alone, served, strict=True)]
-    shown = (
-        f"{_percentiles(added)} ({_percentiles(served)} against {_percentiles(alone)}), {len(added)} pairs"
-    )
+    shown = f"{percentiles(added)} ({percentiles(served)} against {percentiles(alone)}), {len(added)} pairs"
     what = f"`moa serve`, one client, {LATENCY * 1000:g} ms models: a request over the run in process"
     return no_more_than(f"{what}, p50 / p95 / p99", median(added) * 1000, ADDED_GOAL_MS, shown, " ms at p50")
 
 
-async def _first_token_row(spec: MoASpec, served: _Served) -> Figure:
+async def _first_token_row(spec: MoASpec, served: Served) -> Figure:
     model = MoAChatModel(spec)
-    ways: dict[str, Callable[[], Awaitable[_Stream]]] = {
+    ways: dict[str, Callable[[], Awaitable[Stream]]] = {
         "served": served.stream,
-        "in process": lambda: _stream_in_process(model),
+        "in process": lambda: stream_in_process(model),
     }
     waits: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(SHORT_ROUNDS + 1):
@@ -228,7 +198,7 @@ async def _first_token_row(spec: MoASpec, served: _Served) -> Figure:
     )
 
 
-async def _kept_rows(served: _Served) -> list[Figure]:
+async def _kept_rows(served: Served) -> list[Figure]:
     numbers = itertools.count()
     plainly, keyed, stored = (
         "a chat completion, not kept",
@@ -253,69 +223,7 @@ async def _kept_rows(served: _Served) -> list[Figure]:
     return rows
 
 
-# --- 200 streams at once ----------------------------------------------------------------------------
-
-
-@dataclass
-class _Load:
-    """Hold what came of streams, and the server's memory as it was: at SETTLED, and at SECONDS."""
-
-    streams: list[_Stream] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    memory: list[tuple[int, int]] = field(default_factory=list)
-
-    async def drive(self, stream: Callable[[], Awaitable[_Stream]], seconds: float) -> float:
-        """Keep STREAMS streams going for so long, and wait for their ends; return wall seconds."""
-        began = time.perf_counter()
-
-        async def client() -> None:
-            while time.perf_counter() - began < seconds:
-                try:
-                    self.streams.append(await stream())
-                except Exception as error:  # noqa: BLE001 - counted and shown
-                    self.errors.append(f"{type(error).__name__}: {error}")
-
-        await asyncio.gather(*(client() for _ in range(STREAMS)))
-        return time.perf_counter() - began
-
-
-async def _watch(served: _Served, load: _Load) -> None:
-    for seconds in (SETTLED, SECONDS - SETTLED):
-        await asyncio.sleep(seconds)
-        load.memory.append((served.memory, len(load.streams)))
-
-
-def _load_rows(
-    load: _Load, wall: float, cpu: float, alone: _Load, alone_wall: float, alone_cpu: float
-) -> list[Figure]:
-    what = f"`moa serve`, {STREAMS} streams at once for {SECONDS:g} s, 4 models of {LATENCY * 1000:g} ms"
-    count, first = len(load.streams), f", the first: {load.errors[0][:120]}" if load.errors else ""
-    shown = f"{count} streams, {len(load.errors)} errors{first}"
-    rows = [Figure(what, shown, "no error", bool(count) and not load.errors)]
-    if not (load.streams and alone.streams):
-        return rows
-    (early, before), (late_, after) = load.memory
-    grown = (late_ - early) / early * 100
-    each = (late_ - early) / max(1, after - before) * 1000 / 1e6
-    shown = f"{early / 1e6:.0f} → {late_ / 1e6:.0f} MB, {grown:+.1f} %, {each:+.1f} MB per 1,000 streams"
-    rows.append(
-        no_more_than(f"{what}: memory from {SETTLED:g} s on", grown, GROWTH_GOAL, shown, " % of growth")
-    )
-    for name, title in {
-        "first_byte": "first byte",
-        "first_token": "first token",
-        "total": "whole stream",
-    }.items():
-        times = _percentiles([getattr(stream, name) for stream in load.streams])
-        other = _percentiles([getattr(stream, name) for stream in alone.streams])
-        beside = "" if name == "first_byte" else f" ({other} for as many in process)"
-        rows.append(plain(f"{what}: {title}, p50 / p95 / p99", f"{times}{beside}"))
-    rates = f"{count / wall:.1f} streams/s; in process {len(alone.streams) / alone_wall:.1f} streams/s"
-    shown = f"{cpu:.1f} ms, {cpu / alone_cpu:.2f} × in process, {alone_cpu:.1f} ms ({rates})"
-    return [*rows, plain(f"{what}: CPU of a stream", shown)]
-
-
-def _percentiles(seconds: Sequence[float]) -> str:
+def percentiles(seconds: Sequence[float]) -> str:
     """Return p50, p95 and p99 in ms, each one of the values."""
     ordered = sorted(seconds)
     ranks = (ordered[math.ceil(len(ordered) * share) - 1] for share in (0.5, 0.95, 0.99))

@@ -15,6 +15,8 @@ def needing(extra: str) -> Iterator[None]:
     """Import packages of an extra inside; raise ModelNotReady, which says how to install what is missing."""
     try:
         yield
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("moa_graph"):
+            raise
         missing = f"the package {error.name or error} is missing"
         raise ModelNotReady(f"{missing}; install it with pip install 'moa-graph[{extra}]'.") from error

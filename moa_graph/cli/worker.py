@@ -30,7 +30,9 @@ def worker(
     key_env: KeyEnv = None,
     keys: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The servers' keys, whose limits hold here, too."),
+        typer.Option(
+            metavar="FILE", envvar="MOA_KEYS", help="The servers' keys, whose limits hold here, too."
+        ),
     ] = None,
     concurrency: Annotated[int, typer.Option(metavar="N", min=1, help="Runs at once.")] = 8,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -16,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moa_graph.server.faults import fault_of
+from moa_graph.server.faults import Refused, fault_of
 from moa_graph.server.keys import SECRET
 
 __all__ = ["REQUEST_ID", "AccessLog"]
@@ -24,6 +25,13 @@ __all__ = ["REQUEST_ID", "AccessLog"]
 _LOG = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
+_CLOSING = Refused(
+    503,
+    "the server is shutting down; what was paid for is kept where the request said so",
+    kind="server_error",
+    code="shutting_down",
+    headers={"Retry-After": "1"},
+)
 _CLEAN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LONGEST = 500
 """Characters of a text in the log."""
@@ -64,9 +72,13 @@ class AccessLog:
             _LOG.exception("%s failed", exchange.id)
             fault = fault_of(error)
             await JSONResponse(fault.body, fault.status, fault.headers)(scope, receive, exchange.send)
-        except BaseException as error:  # cancelled, at the end of the server
+        except asyncio.CancelledError as error:  # at the end of the server
             exchange.error = type(error).__name__
-            raise
+            if exchange.status is not None:
+                raise
+            await JSONResponse(_CLOSING.body, _CLOSING.status, _CLOSING.headers)(
+                scope, receive, exchange.send
+            )
         finally:
             self._note(exchange)
 

@@ -27,6 +27,10 @@ _LOG = logging.getLogger(__name__)
 _GONE = 499
 """What nginx notes of a client that went before its answer came; nobody gets to see it."""
 
+_WRONG: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "What is wrong, in OpenAI's schema.", "content": {"application/json": {}}}
+}
+
 
 def make_app(served: Served, write: Callable[[str], None]) -> Any:
     """Return the ASGI application; `write` gets a line of JSON for each request."""
@@ -36,10 +40,10 @@ def make_app(served: Served, write: Callable[[str], None]) -> Any:
     app.state.draining = False
     app.include_router(chat.router)
     app.include_router(responses.router)
-    app.add_api_route("/v1/models", _models, methods=["GET"])
-    app.add_api_route("/v1/models/{model:path}", _model, methods=["GET"])
-    app.add_api_route("/healthz", _healthz, methods=["GET"])
-    app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=Response)
+    app.add_api_route("/v1/models", _models, methods=["GET"], responses=_WRONG)
+    app.add_api_route("/v1/models/{model:path}", _model, methods=["GET"], responses=_WRONG)
+    app.add_api_route("/healthz", _healthz, methods=["GET"], responses=_WRONG)
+    app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=Response, responses=_WRONG)
     for kind in (Refused, MoAError, Exception):
         app.add_exception_handler(kind, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)

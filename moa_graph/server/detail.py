@@ -8,10 +8,9 @@ from typing import Any, get_args
 
 from langchain_core.messages import AIMessage
 
-from moa_graph.events import Event
 from moa_graph.state import FailureKind, Proposal, is_proposal
 
-__all__ = ["Calls", "detail_of", "wants_detail", "wants_progress"]
+__all__ = ["detail_of", "wants_detail", "wants_progress"]
 
 
 def wants_detail(headers: Mapping[str, str], metadata: Mapping[str, Any] | None) -> bool:
@@ -29,33 +28,15 @@ def _wants(header: str, name: str, headers: Mapping[str, str], metadata: Mapping
     return any(isinstance(each, str) and each.strip().lower() in ("true", "1") for each in said)
 
 
-class Calls:
-    """Keep the records of a run's calls, the last one of each."""
-
-    def __init__(self) -> None:
-        self._records: dict[str, Proposal] = {}
-
-    def hear(self, event: Event) -> None:
-        """Take note of an event."""
-        if event["type"] == "call.finished" or event["type"] == "call.failed":
-            self._records[event["id"]] = event["proposal"]
-
-    @property
-    def records(self) -> list[Proposal]:
-        """Return the records in the order in which the calls ended."""
-        return list(self._records.values())
-
-
 def detail_of(message: AIMessage, records: Sequence[Proposal] = ()) -> dict[str, Any]:
-    """Return what is told of the run behind an answer; `records` are its calls, where they were heard.
+    """Return what is told of the run behind an answer; `records` are those of its calls.
 
     `cost` is USD, null where unknown. Of failures it tells who failed and of which kind: what providers said
     may name hosts and accounts, and stays in the server's log.
     """
     summary: Mapping[str, Any] = message.response_metadata.get("moa") or {}
-    failed = [record for record in records if record["failure"]]
-    known = {record["id"] for record in failed}
-    failed += [each for each in summary.get("failed_aggregators") or [] if each["id"] not in known]
+    last = [*(summary.get("failed_aggregators") or []), *filter(None, [summary.get("aggregator")])]
+    calls = [*{each["id"]: each for each in [*records, *last]}.values()]
     detail: dict[str, Any] = {
         "name": summary.get("name"),
         "answered_by": summary.get("answered_by"),
@@ -63,9 +44,9 @@ def detail_of(message: AIMessage, records: Sequence[Proposal] = ()) -> dict[str,
         "calls": summary.get("calls"),
         "seconds": summary.get("seconds"),
         "counts": dict(summary.get("proposals") or {}),
-        "proposals": [_proposal(each) for each in records if _is_advice(each)],
-        "failures": [_failure(record) for record in failed],
-        "others": [_call(each) for each in records if not _is_advice(each)],
+        "proposals": [_proposal(each) for each in calls if _is_advice(each)],
+        "failures": [_failure(each) for each in calls if each["failure"]],
+        "others": [_call(each) for each in calls if not _is_advice(each) and each["attempts"]],
         "warnings": [_warning(each) for each in summary.get("warnings") or []],
     }
     for name in ("sources", "citations", "stopped"):

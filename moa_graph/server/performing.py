@@ -21,7 +21,7 @@ from moa_graph.resources import Registered
 from moa_graph.runs.stores import Store
 from moa_graph.runs.threads import Runs
 from moa_graph.spec.schema import MoASpec
-from moa_graph.state import MoAInput
+from moa_graph.state import MoAInput, Proposal
 from moa_graph.terms import TERMS, Terms
 from moa_graph.usage import estimate_tokens
 
@@ -77,13 +77,18 @@ class Silence:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hold the whole answer, with the whole run's usage; `streamed` tells that pieces of it came before."""
+    """Hold the whole answer, with the whole run's usage; `streamed` tells that pieces of it came before.
+
+    `records` are those of the run's calls, in the order of the spec.
+    """
 
     message: AIMessage
     streamed: bool
+    records: Sequence[Proposal] = ()
 
 
 Part = Piece | Happened | Silence | Answer
+_Made = tuple[AIMessage, Sequence[Proposal]]
 
 
 class Performer:
@@ -153,7 +158,8 @@ class Performer:
                 if part is None:
                     break
                 yield part
-            yield Answer(run.result(), relay is not None and relay.began)
+            message, records = run.result()
+            yield Answer(message, relay is not None and relay.began, records)
         finally:
             if not run.done():
                 run.cancel()
@@ -161,13 +167,13 @@ class Performer:
             if not run.cancelled():
                 run.exception()  # looked at, so that asyncio does not log it as lost
 
-    def _run(self, ask: Ask, relay: Relay | None, listen: Emit) -> Coroutine[Any, Any, AIMessage]:
+    def _run(self, ask: Ask, relay: Relay | None, listen: Emit) -> Coroutine[Any, Any, _Made]:
         terms = ask.terms | Terms(relay=relay) if relay else ask.terms
         if ask.place is None:
             return self._once(ask, terms, listen)
         return self._kept(ask, ask.place, terms, listen)
 
-    async def _once(self, ask: Ask, terms: Terms, listen: Emit) -> AIMessage:
+    async def _once(self, ask: Ask, terms: Terms, listen: Emit) -> _Made:
         """Run the plain graph; nothing is kept."""
         messages = cast("list[AnyMessage]", list(ask.messages))
         terms = {**terms, "listen": listen}
@@ -177,9 +183,9 @@ class Performer:
         answer = state["messages"][-1]
         if state.get("__interrupt__") or not isinstance(answer, AIMessage):
             raise RunError("something inside asks for a person, and nobody can answer it here")
-        return answer
+        return answer, list(state["proposals"].values())
 
-    async def _kept(self, ask: Ask, place: Place, terms: Terms, listen: Emit) -> AIMessage:
+    async def _kept(self, ask: Ask, place: Place, terms: Terms, listen: Emit) -> _Made:
         """Run a turn of a thread; one that is answered already costs nothing."""
         runs = self.runs(ask.model)
         if place.resume:
@@ -200,4 +206,4 @@ class Performer:
         run = running.result
         if run is None or run.message is None or run.turn != place.turn:
             raise ThreadError("the thread went on with another turn", hint="Ask again.")
-        return run.message
+        return run.message, [*run.proposals, *run.aides]

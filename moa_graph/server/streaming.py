@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-__all__ = ["DONE", "STILL_HERE", "ClientGone", "event", "until_gone"]
+__all__ = ["DONE", "STILL_HERE", "ClientGone", "EventStream", "begun", "event", "until_gone"]
 
 T = TypeVar("T")
 
@@ -47,6 +50,39 @@ async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({task, gone})
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not log it as lost
+
+
+async def begun(request: Request, parts: AsyncGenerator[T]) -> T:
+    """Return the first part of what a request asks for: who is not admitted gets a status, not a stream."""
+    try:
+        return await until_gone(request, _first(parts))
+    except BaseException:
+        await parts.aclose()
+        raise
+
+
+async def _first(parts: AsyncGenerator[T]) -> T:
+    return await anext(parts)
+
+
+class EventStream(StreamingResponse):
+    """Send events; however that ends, the run behind them ends with it."""
+
+    def __init__(
+        self,
+        parts: AsyncGenerator[Any],
+        events: AsyncGenerator[str],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the events, and the parts that they are made of."""
+        unbuffered = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(events, headers={**(headers or {}), **unbuffered}, media_type="text/event-stream")
+        self._parts, self._events = parts, events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send; a generator that is left behind would end when it is collected."""
+        async with aclosing(self._parts), aclosing(self._events):
+            await super().__call__(scope, receive, send)
 
 
 async def _gone(request: Request) -> None:

@@ -263,9 +263,27 @@ async def test_a_request_that_is_cancelled_is_a_line(log: Log, lines: list[dict[
     task = asyncio.create_task(ask(log(app)))
     await begun.wait()
     task.cancel()
+    reply = await task
+    assert (reply.status, reply.error["code"]) == (503, "shutting_down")
+    assert (lines[0]["status"], lines[0]["error"]) == (503, "CancelledError")
+
+
+async def test_a_response_that_is_cancelled_in_the_middle_stays_as_it_is(
+    log: Log, lines: list[dict[str, Any]]
+) -> None:
+    begun = asyncio.Event()
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(ask(log(app)))
+    await begun.wait()
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (lines[0]["status"], lines[0]["error"]) == (500, "CancelledError")
+    assert (lines[0]["status"], lines[0]["error"]) == (200, "CancelledError")
 
 
 async def test_a_log_that_cannot_be_written_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from moa_graph.server.detail import Calls, detail_of, wants_detail, wants_progress
+from moa_graph.server.detail import detail_of, wants_detail, wants_progress
 from tests.server.chat.fakes import answered
 from tests.server.chat.test_route import record
 
@@ -16,16 +16,13 @@ FAILURE: Any = {"kind": "auth", "message": "key sk-secret", "retryable": False, 
 
 
 def test_the_calls_of_a_run_are_told_apart() -> None:
-    calls = Calls()
-    for each in (
+    records = [
         record("draft/a"),
         record("draft/b", status="failed", failure=FAILURE, text="", usage=None, cost=None),
         record("draft/@judge", role="judge"),
-        record("aggregator/z", actual_model="z-2026"),
-    ):
-        kind: Any = "call.failed" if each["failure"] else "call.finished"
-        calls.hear({"type": kind, "id": each["id"], "role": "proposer", "proposal": each})
-    detail = detail_of(answered(), calls.records)
+    ]
+    moa = {"aggregator": record("aggregator/z", actual_model="z-2026")}
+    detail = detail_of(answered(moa=moa), records)
     a, b = detail["proposals"]
     assert a == {
         "id": "draft/a",
@@ -48,11 +45,9 @@ def test_the_calls_of_a_run_are_told_apart() -> None:
     assert "secret" not in json.dumps(detail)
 
 
-def test_the_last_record_of_a_call_is_the_one_that_counts() -> None:
-    calls = Calls()
-    calls.hear({"type": "call.failed", "id": "draft/a", "role": "proposer", "proposal": record(cost=0)})
-    calls.hear({"type": "call.finished", "id": "draft/a", "role": "proposer", "proposal": record()})
-    assert [each["cost"] for each in calls.records] == [0.1]
+def test_who_took_a_proposal_as_it_is_made_no_call() -> None:
+    moa = {"aggregator": record("aggregator/vote", attempts=0, usage=None)}
+    assert detail_of(answered(moa=moa), [record()])["others"] == []
 
 
 def test_an_answer_tells_of_its_run_also_where_nobody_listened() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from langchain_core.messages import AIMessage, ToolMessage
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
 
 from moa_graph.errors import RunError
 from moa_graph.server.asking import Served, parts_of
@@ -24,12 +23,12 @@ from moa_graph.server.chat.keeping import THREAD, keep, thread_name
 from moa_graph.server.chat.reading import check_calls, messages_of, refuse_unsupported
 from moa_graph.server.chat.requests import ChatRequest
 from moa_graph.server.chat.writing import Chunks, completion
-from moa_graph.server.detail import Calls, detail_of, wants_detail, wants_progress
+from moa_graph.server.detail import detail_of, wants_detail, wants_progress
 from moa_graph.server.faults import fault_of
 from moa_graph.server.keys import Key
 from moa_graph.server.performing import Answer, Ask, Happened, Part, Piece, Place
 from moa_graph.server.progress import progress_line
-from moa_graph.server.streaming import DONE, STILL_HERE, event, until_gone
+from moa_graph.server.streaming import DONE, STILL_HERE, EventStream, begun, event, until_gone
 from moa_graph.server.terms_of import limits_of
 from moa_graph.terms import Terms
 
@@ -67,9 +66,9 @@ class _Chat:
     def parts(self) -> AsyncGenerator[Part]:
         return parts_of(self.served, self.key, self.ask, self.notes)
 
-    def told(self, message: AIMessage, calls: Calls) -> dict[str, Any] | None:
+    def told(self, message: AIMessage, records: Sequence[Any]) -> dict[str, Any] | None:
         """Return the extension field, None where nobody asked for it."""
-        return detail_of(message, calls.records) if self.detail else None
+        return detail_of(message, records) if self.detail else None
 
 
 @router.post(
@@ -85,13 +84,8 @@ async def create_chat_completion(request: Request) -> Response:
     if not chat.ask.tokens:
         return JSONResponse(await until_gone(request, _whole(chat)), headers=headers)
     parts = chat.parts()
-    try:
-        # So that who is not admitted gets a status; a run's first event comes as soon as it begins.
-        first = await until_gone(request, _first(parts))
-    except BaseException:
-        await parts.aclose()
-        raise
-    return _Stream(parts, _events(chat, first, parts), headers)
+    first = await begun(request, parts)
+    return EventStream(parts, _events(chat, first, parts), headers)
 
 
 async def _read(request: Request, served: Served, key: Key) -> _Chat:
@@ -130,59 +124,52 @@ def _unique(place: Place | None) -> str:
     return hashlib.sha256(f"{place.thread} {place.turn}".encode()).hexdigest()[:32]
 
 
-async def _first(parts: AsyncGenerator[Part]) -> Part:
-    return await anext(parts)
-
-
 async def _whole(chat: _Chat) -> dict[str, Any]:
-    calls = Calls()
+    records: Sequence[Any]
     try:
         async with aclosing(chat.parts()) as parts:
             async for part in parts:
-                if isinstance(part, Happened):
-                    calls.hear(part.event)
-                elif isinstance(part, Answer):
-                    message = part.message
+                if isinstance(part, Answer):
+                    message, records = part.message, part.records
     except RunError as error:
         cut = cut_short(error)
         if cut is None:
             raise
-        message = cut
-    return completion(chat.id, chat.ask.model, message, chat.told(message, calls))
+        message, records = cut, error.proposals
+    return completion(chat.id, chat.ask.model, message, chat.told(message, records))
 
 
 async def _events(chat: _Chat, first: Part, parts: AsyncGenerator[Part]) -> AsyncGenerator[str]:
     """Yield the stream; an error that comes after its beginning is its last event."""
-    writing, calls = Chunks(chat.id, chat.ask.model, usage=chat.usage), Calls()
+    writing = Chunks(chat.id, chat.ask.model, usage=chat.usage)
     yield writing.beginning()
     part: Part | None = first
     try:
         while part is not None:
-            for text in _written(chat, part, writing, calls):
+            for text in _written(chat, part, writing):
                 yield text
             part = await anext(parts, None)
         yield DONE
     except Exception as error:  # noqa: BLE001 - the status is sent: an event has to tell of it
-        for text in _failed(chat, error, writing, calls):
+        for text in _failed(chat, error, writing):
             yield text
 
 
-def _written(chat: _Chat, part: Part, writing: Chunks, calls: Calls) -> Iterator[str]:
+def _written(chat: _Chat, part: Part, writing: Chunks) -> Iterator[str]:
     if isinstance(part, Piece):
         yield from writing.piece(part.chunk)
     elif isinstance(part, Happened):
-        calls.hear(part.event)
         if chat.progress and (line := progress_line(part.event)):
             yield writing.aside(line)
     elif isinstance(part, Answer):
-        yield from writing.ending(part.message, chat.told(part.message, calls))
+        yield from writing.ending(part.message, chat.told(part.message, part.records))
     else:
         yield STILL_HERE
 
 
-def _failed(chat: _Chat, error: Exception, writing: Chunks, calls: Calls) -> Iterator[str]:
-    if (cut := cut_short(error)) is not None:
-        yield from writing.ending(cut, chat.told(cut, calls))
+def _failed(chat: _Chat, error: Exception, writing: Chunks) -> Iterator[str]:
+    if isinstance(error, RunError) and (cut := cut_short(error)) is not None:
+        yield from writing.ending(cut, chat.told(cut, error.proposals))
         yield DONE
         return
     fault = fault_of(error)
@@ -190,19 +177,3 @@ def _failed(chat: _Chat, error: Exception, writing: Chunks, calls: Calls) -> Ite
     if fault.status >= 500:
         _LOG.error("%s: %s", chat.id, type(error).__name__, exc_info=error)
     yield event(fault.body)
-
-
-class _Stream(StreamingResponse):
-    """Send events; however that ends, the run behind them ends with it."""
-
-    def __init__(
-        self, parts: AsyncGenerator[Part], events: AsyncGenerator[str], headers: dict[str, str]
-    ) -> None:
-        unbuffered = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(events, headers={**headers, **unbuffered}, media_type="text/event-stream")
-        self._parts, self._events = parts, events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send; a generator that is left behind would end when it is collected."""
-        async with aclosing(self._parts), aclosing(self._events):
-            await super().__call__(scope, receive, send)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
 
 from moa_graph.errors import RunError
 from moa_graph.runs.run import Run
 from moa_graph.server.asking import Served, parts_of
 from moa_graph.server.bodies import checked, inlined, read_body
-from moa_graph.server.detail import Calls, detail_of, wants_detail, wants_progress
+from moa_graph.server.detail import detail_of, wants_detail, wants_progress
 from moa_graph.server.faults import Refused, fault_of
 from moa_graph.server.keys import Key
 from moa_graph.server.performing import Answer, Ask, Happened, Part, Piece
@@ -26,7 +25,7 @@ from moa_graph.server.responses.reading import terms_of
 from moa_graph.server.responses.requests import ResponsesRequest, refuse_unsupported
 from moa_graph.server.responses.streamed import Story
 from moa_graph.server.responses.writing import Frame, Json, cut_short
-from moa_graph.server.streaming import STILL_HERE, event, until_gone
+from moa_graph.server.streaming import STILL_HERE, EventStream, begun, event, until_gone
 from moa_graph.terms import Terms
 
 __all__ = ["router"]
@@ -90,13 +89,8 @@ async def create_response(request: Request) -> Response:
     if not asked.stream:
         return JSONResponse(await until_gone(request, _whole(one)))
     parts = one.parts()
-    try:
-        # So that who is not admitted gets a status; a run's first event comes as soon as it begins.
-        first = await until_gone(request, _first(parts))
-    except BaseException:
-        await parts.aclose()
-        raise
-    return _Stream(parts, _events(one, first, parts))
+    first = await begun(request, parts)
+    return EventStream(parts, _events(one, first, parts))
 
 
 @router.get("/v1/responses/{response_id}", responses=_WRONG, response_class=JSONResponse)
@@ -177,20 +171,13 @@ async def _queued(one: _Asked, terms: Terms) -> Json:
     return one.frame.standing(run)
 
 
-async def _first(parts: AsyncGenerator[Part]) -> Part:
-    return await anext(parts)
-
-
 async def _whole(one: _Asked) -> Json:
     """Return the response with its answer, or what there is of an answer that was cut at its token limit."""
-    calls = Calls()
     try:
         async with aclosing(one.parts()) as parts:
             async for part in parts:
-                if isinstance(part, Happened):
-                    calls.hear(part.event)
-                elif isinstance(part, Answer):
-                    moa = detail_of(part.message, calls.records) if one.detail else None
+                if isinstance(part, Answer):
+                    moa = detail_of(part.message, part.records) if one.detail else None
                     return one.frame.completed(part.message, moa)
     except RunError as error:
         if cut_short(error) is None:
@@ -201,18 +188,17 @@ async def _whole(one: _Asked) -> Json:
 
 async def _events(one: _Asked, first: Part, parts: AsyncGenerator[Part]) -> AsyncGenerator[str]:
     """Yield the stream; an error that comes after its beginning is told as how the response ends."""
-    story, calls = Story(one.frame), Calls()
+    story = Story(one.frame)
     yield "".join(map(_sent, story.begin()))
     try:
         async for part in _after(first, parts):
             if isinstance(part, Piece):
                 told = story.piece(part.chunk)
             elif isinstance(part, Happened):
-                calls.hear(part.event)
                 line = progress_line(part.event) if one.progress else None
                 told = story.progress(line) if line else iter(())
             elif isinstance(part, Answer):
-                told = story.end(part.message, detail_of(part.message, calls.records) if one.detail else None)
+                told = story.end(part.message, detail_of(part.message, part.records) if one.detail else None)
             else:
                 yield STILL_HERE
                 continue
@@ -234,17 +220,3 @@ async def _after(first: Part, parts: AsyncGenerator[Part]) -> AsyncIterator[Part
     yield first
     async for part in parts:
         yield part
-
-
-class _Stream(StreamingResponse):
-    """Send events; however that ends, the run behind them ends with it."""
-
-    def __init__(self, parts: AsyncGenerator[Part], events: AsyncGenerator[str]) -> None:
-        unbuffered = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(events, headers=unbuffered, media_type="text/event-stream")
-        self._parts, self._events = parts, events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send; a generator that is left behind would end when it is collected."""
-        async with aclosing(self._parts), aclosing(self._events):
-            await super().__call__(scope, receive, send)

@@ -53,6 +53,7 @@ def record(id_: str = "draft/a", **parts: Any) -> Proposal:
     return whole  # type: ignore[no-any-return]
 
 
+TOLD = Answer(answered("Hello."), streamed=True, records=[record()])
 PROPOSED = Happened(
     {"type": "call.finished", "id": "draft/a", "role": "proposer", "proposal": record("draft/a")}
 )
@@ -84,7 +85,7 @@ async def test_two_completions_have_two_ids(play: Play) -> None:
     [({"x-moa-detail": "true"}, HELLO), ({}, {**HELLO, "metadata": {"moa": "true"}})],
 )
 async def test_who_asks_for_detail_gets_it(play: Play, headers: dict[str, str], body: Any) -> None:
-    response = await play(PROPOSED, Silence(), END).post(body, headers)
+    response = await play(PROPOSED, Silence(), TOLD).post(body, headers)
     detail = response.json()["moa"]
     assert (detail["answered_by"], detail["cost"]) == ("z", 0.25)
     assert [each["text"] for each in detail["proposals"]] == ["A draft."]
@@ -184,7 +185,7 @@ async def test_tools_are_called_in_a_stream(play: Play) -> None:
 
 async def test_usage_and_detail_come_at_the_end(play: Play) -> None:
     body = {**STREAM, "stream_options": {"include_usage": True}}
-    chunks = read_stream((await play(PROPOSED, END).post(body, {"x-moa-detail": "true"})).text)
+    chunks = read_stream((await play(PROPOSED, TOLD).post(body, {"x-moa-detail": "true"})).text)
     assert chunks[-1]["usage"]["total_tokens"] == 9
     assert [each["id"] for each in chunks[-2]["moa"]["proposals"]] == ["draft/a"]
 

@@ -49,28 +49,36 @@ def proposals_kept(database: Path, text: str) -> bool:
     return found > 0
 
 
-def test_a_server_that_is_told_to_end_lets_streams_end_and_takes_nothing_new(
+def test_a_server_that_is_told_to_end_lets_streams_end_takes_nothing_new_and_waits_for_nobody_long(
     tmp_path: Path, server: FakeOpenAI
 ) -> None:
-    spec = write_spec(tmp_path, "paced", server, [["ok@a"]], "paced-40-0.05@z")
-    with serving(spec, cwd=tmp_path) as moa, OpenAI(base_url=moa.url, api_key="none", max_retries=0) as client:
-        port = moa.port
-        stream = client.chat.completions.create(model="paced", messages=said(), stream=True)
-        chunks = iter(stream)
-        text = "".join(next(chunks).choices[0].delta.content or "" for _ in range(3))
-        began = time.monotonic()
+    paced = write_spec(tmp_path, "paced", server, [["ok@a"]], "paced-40-0.05@z")
+    slow = write_spec(tmp_path, "slow", server, [["hang@b"]], "ok@y")
+    with (
+        serving(paced, slow, cwd=tmp_path) as moa,
+        ThreadPoolExecutor() as pool,
+        OpenAI(base_url=moa.url, api_key="none", max_retries=0) as client,
+    ):
+        hangs = pool.submit(moa.ask, "POST", "/v1/chat/completions", {"model": "slow", "messages": said()})
+        assert server.wait_for(lambda: server.count("hang@b") == 1, 30)
+        stream = iter(client.chat.completions.create(model="paced", messages=said(), stream=True))
+        chunks = [next(stream) for _ in range(3)]
+
+        began, port = time.monotonic(), moa.port
         moa.process.send_signal(signal.SIGTERM)
         assert until(lambda: not is_open(port), 1.5)
         assert moa.process.poll() is None
-        ends = []
-        for chunk in chunks:
-            text += chunk.choices[0].delta.content or ""
-            ends.append(chunk.choices[0].finish_reason)
-        assert moa.process.wait(10) == 0
+        chunks += stream
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        assert text == " ".join(f"word{number}" for number in range(40))
+        assert chunks[-1].choices[0].finish_reason == "stop"
+        assert moa.process.poll() is None  # somebody still waits
+
+        assert moa.process.wait(15) == 0
         assert time.monotonic() - began < 10
-    assert text == " ".join(f"word{number}" for number in range(40))
-    assert ends[-1] == "stop"
-    assert [request.outcome for request in server.requests] == ["finished", "finished"]
+        assert hangs.exception(20) is not None or hangs.result()[0] >= 500
+    assert [request.outcome for request in server.of("hang@b")] == ["disconnected"]
+    assert {request.outcome for request in server.of("ok@a")} == {"finished"}
 
 
 def test_after_a_crash_the_same_request_has_its_answer_and_pays_only_for_what_was_not_finished(
@@ -104,5 +112,3 @@ def test_after_a_crash_the_same_request_has_its_answer_and_pays_only_for_what_wa
         assert "[DONE]" in ask(moa, stream=True)[1]
         assert server.count() == 4
         assert moa.stop() == 0
-
-

@@ -37,9 +37,7 @@ async def test_a_stream_is_kept_alive_while_proposers_work(
     async with open_served(Settings(db="memory:", silence=0.02, drain=0.0), [spec]) as served:
         sent = json.dumps({"model": "team", "stream": True, **body}).encode()
         app = make_app(served, lambda _: None)
-        asked = asyncio.create_task(
-            ask(app, "POST", path, headers=HEADERS, body=[sent], reply=reply)
-        )
+        asked = asyncio.create_task(ask(app, "POST", path, headers=HEADERS, body=[sent], reply=reply))
         async with asyncio.timeout(30):
             while reply.body.count(COMMENT) < 3:  # noqa: ASYNC110 - what is sent tells nobody
                 await asyncio.sleep(0.005)
