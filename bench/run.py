@@ -49,6 +49,8 @@ PACKAGES = (
     "langgraph-checkpoint-sqlite",
     "langgraph-checkpoint-postgres",
     "psycopg",
+    "fastapi",
+    "uvicorn",
     "mixture-llm",
 )
 

@@ -86,6 +86,7 @@ async def parts_of(
     is counted against the key's day.
     """
     notes = {} if notes is None else notes
+    _check_writer(served.spec(ask.model), ask)
     most = await served.performer.most(ask) if key.limits.cost_per_day is not None else None
     async with served.limiter.admitted(key, most) as admission:
         _check_enough(ask, most, admission)
@@ -107,6 +108,19 @@ async def parts_of(
         finally:
             admission.settle(run.bill.cost)
             run.end()
+
+
+def _check_writer(spec: MoASpec, ask: Ask) -> None:
+    """Raise Refused for what only a model that writes the answer can do, where none does."""
+    acting = ask.terms.get("acting") or {}
+    wanted = next((name for name in ("tools", "response_format") if acting.get(name)), None)
+    if wanted is not None and spec.aggregator.reduce != "synthesize":
+        raise Refused(
+            400,
+            f"{spec.name} takes a proposal as it is (reduce: {spec.aggregator.reduce}): no {wanted} there",
+            param=wanted,
+            code="unsupported_parameter",
+        )
 
 
 def _check_enough(ask: Ask, most: float | None, admission: Admission) -> None:

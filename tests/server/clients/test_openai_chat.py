@@ -101,6 +101,19 @@ def test_how_to_sample_is_for_whoever_writes_the_answer(house: House, client: Op
     assert "seed" not in house.upstream.of("usage-10-3@a")[0].body
 
 
+def test_images_are_passed_on_as_they_are(house: House, client: OpenAI) -> None:
+    url = "data:image/png;base64,iVBORw0KGgo="
+    parts: Any = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+    ]
+    client.chat.completions.create(model="team", messages=[{"role": "user", "content": parts}])
+    for model in ("usage-10-3@a", "acts-1@z"):
+        shown = json.dumps(house.upstream.of(model)[0].messages)
+        assert url in shown
+        assert '"detail": "low"' in shown
+
+
 # -- tools ----------------------------------------------------------------------------------------------
 
 
@@ -157,6 +170,24 @@ def test_a_tool_that_has_to_be_called_is_called(house: House, client: OpenAI) ->
     body = house.upstream.of("acts-1@z")[0].body
     assert body["tool_choice"] == choice
     assert body["parallel_tool_calls"] is False
+
+
+@pytest.mark.parametrize("told", [0, 1], ids=["no-result", "one-of-two"])
+def test_calls_without_their_results_are_refused_before_anybody_is_paid(
+    house: House, client: OpenAI, told: int
+) -> None:
+    function = {"name": "count", "arguments": "{}"}
+    calls = [{"id": f"call_{number}", "type": "function", "function": function} for number in range(2)]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "4"} for call in calls[:told]]
+    messages: Any = [
+        *said("Count."),
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        *results,
+        *said("Never mind."),
+    ]
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model="team", messages=messages, tools=[COUNT])
+    assert house.count() == 0
 
 
 # -- what is ours ---------------------------------------------------------------------------------------

@@ -1,0 +1,202 @@
+"""A request's run is admitted, measured and billed, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from moa_graph.errors import QuorumNotMet
+from moa_graph.runs.stores import Store, open_store
+from moa_graph.server.asking import Served, parts_of
+from moa_graph.server.faults import Refused
+from moa_graph.server.keys import Key, KeyLimits, KeyRing
+from moa_graph.server.limiting import Limiter
+from moa_graph.server.metrics import Metrics
+from moa_graph.server.performing import Answer, Ask, Performer, Place
+from moa_graph.server.remembering import Turns
+from moa_graph.server.settings import Settings
+from moa_graph.server.shelf import Shelf, open_shelf
+from moa_graph.terms import Terms
+from tests.fakes.models import ScriptedChatModel as Model
+from tests.server.test_performing import spec
+
+QUESTION = [HumanMessage("Why?")]
+PRICE = {"price": {"input": 1.0, "output": 1.0}, "max_tokens": 1000}
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("memory:") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def shelf() -> AsyncIterator[Shelf]:
+    async with open_shelf("memory:") as opened:
+        yield opened
+
+
+class House:
+    """Hold what the routes share, around models in this process."""
+
+    def __init__(self, store: Store, shelf: Shelf, a: Any = "A draft.", z: Any = "Yes.", **slot: Any) -> None:
+        self.a, self.z = Model(a), Model(z)
+        performer = Performer([spec(**slot)], store, {"a": self.a, "z": self.z})
+        self.limiter = Limiter(shelf, at_once=2, queue=2, patience=5)
+        self.served = Served(
+            performer=performer,
+            keys=KeyRing(None, KeyLimits()),
+            limiter=self.limiter,
+            metrics=Metrics(["team"]),
+            turns=Turns(shelf),
+            background=None,  # type: ignore[arg-type] # nothing runs there
+            settings=Settings(),
+            shelf=shelf,
+        )
+        self.notes: dict[str, Any] = {}
+
+    async def ask(self, key: Key, place: Place | None = None, **terms: Any) -> Answer:
+        ask = Ask("team", QUESTION, Terms(**terms), place)  # type: ignore[typeddict-item]
+        parts = [part async for part in parts_of(self.served, key, ask, self.notes)]
+        assert isinstance(parts[-1], Answer)
+        return parts[-1]
+
+    def counted(self, line: str) -> float:
+        """Return the value of a line of the metrics."""
+        lines = self.served.metrics.text().decode().splitlines()
+        return float(next((each.rsplit(" ", 1)[1] for each in lines if each.startswith(line)), 0))
+
+
+def key(**limits: Any) -> Key:
+    return Key("k" * 12, "me", KeyLimits(**limits))
+
+
+async def spent(house: House, shelf: Shelf) -> float:
+    """Return what is counted against the key's day, once all is settled."""
+    await house.limiter.close()
+    day = next(name for name in shelf._sums if name.startswith("cost/"))  # type: ignore[attr-defined]
+    return await shelf.add(day, 0.0, 60)
+
+
+async def test_a_run_is_measured_and_noted(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf, **PRICE)
+    await house.ask(key())
+    assert house.counted('moa_runs_total{model="team",status="answered"}') == 1
+    assert house.counted('moa_runs_in_flight{model="team"}') == 0
+    assert house.counted('moa_calls_total{model="team",role="aggregator",status="ok"}') == 1
+    assert house.notes["run"] == "answered"
+    assert house.notes["calls"] == 2
+
+
+async def test_what_a_run_cost_is_counted_against_the_day(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf, **PRICE)
+    answer = await house.ask(key(cost_per_day=1.0))
+    cost = answer.message.response_metadata["moa"]["cost"]
+    assert 0 < cost < 0.001
+    assert await spent(house, shelf) == pytest.approx(cost)
+
+
+async def test_an_answer_that_is_there_is_neither_billed_nor_counted_again(
+    store: Store, shelf: Shelf
+) -> None:
+    house = House(store, shelf, **PRICE)
+    place = Place("me/t", "1", {})
+    first = await house.ask(key(cost_per_day=1.0), place)
+    await house.ask(key(cost_per_day=1.0), place)
+    assert await spent(house, shelf) == pytest.approx(first.message.response_metadata["moa"]["cost"])
+    assert house.counted('moa_calls_total{model="team",role="aggregator",status="ok"}') == 1
+    assert house.counted('moa_runs_total{model="team",status="answered"}') == 2
+
+
+async def test_a_run_that_fails_is_billed_for_what_it_paid(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf, a=ValueError("broken"), **PRICE)
+    with pytest.raises(QuorumNotMet):
+        await house.ask(key(cost_per_day=1.0))
+    assert house.counted('moa_runs_total{model="team",status="QuorumNotMet"}') == 1
+    assert house.notes["run"] == "QuorumNotMet"
+    assert await spent(house, shelf) == pytest.approx(0.0)
+
+
+async def test_who_leaves_in_the_middle_is_billed_also_for_the_call_that_was_cut(
+    store: Store, shelf: Shelf
+) -> None:
+    house = House(store, shelf, **PRICE)
+    begun = asyncio.Event()
+    house.z.wait = lambda: begun.set() or asyncio.Event().wait()
+    running = asyncio.ensure_future(house.ask(key(cost_per_day=1.0)))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert house.counted('moa_runs_total{model="team",status="cancelled"}') == 1
+    assert house.counted('moa_calls_total{model="team",role="aggregator",status="cut"}') == 1
+    drafts = house.a.calls
+    assert len(drafts) == 1
+    assert 0 < await spent(house, shelf) < 0.01
+
+
+async def test_a_call_whose_end_nobody_heard_counts_as_what_was_reserved(
+    store: Store, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(store, shelf, **PRICE)
+    most = await house.served.performer.most(Ask("team", QUESTION, Terms()))
+    run = house.served.performer.parts
+
+    def deaf(ask: Ask, *, listen: Any, **options: Any) -> Any:
+        return run(ask, listen=lambda event: event["type"] == "call.started" and listen(event), **options)
+
+    monkeypatch.setattr(house.served.performer, "parts", deaf)
+    await house.ask(key(cost_per_day=1.0))
+    assert await spent(house, shelf) == pytest.approx(most)
+
+
+async def test_a_run_may_cost_no_more_than_what_is_left(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf, **PRICE)
+    most = await house.served.performer.most(Ask("team", QUESTION, Terms()))
+    assert most is not None
+    seen: list[float] = []
+    run = house.served.performer.parts
+
+    def noted(ask: Ask, **options: Any) -> Any:
+        seen.append((ask.terms.get("limits") or {}).get("max_cost", -1.0))
+        return run(ask, **options)
+
+    house.served.performer.parts = noted  # type: ignore[method-assign]
+    await house.ask(key(cost_per_day=most * 2))
+    await house.ask(key(cost_per_day=most * 0.9))
+    await house.ask(key(cost_per_day=1.0), limits={"max_cost": most * 0.8})
+    assert seen[0] == -1.0
+    assert 0 < seen[1] < most
+    assert seen[2] == most * 0.8
+
+
+async def test_a_turn_that_goes_on_waits_for_a_day_with_enough_money(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf, **PRICE)
+    await house.served.performer.runs("team").submit(QUESTION, thread="me/t", turn="1")
+    resumed = Ask("team", (), Terms(), Place("me/t", "1", {}, resume=True))
+    with pytest.raises(Refused) as refused:
+        async for _ in parts_of(house.served, key(cost_per_day=0.0001), resumed):
+            pass
+    assert (refused.value.status, refused.value.code) == (429, "insufficient_quota")
+    assert house.a.calls == []
+
+
+@pytest.mark.parametrize("wanted", ["tools", "response_format"])
+async def test_what_a_vote_cannot_do_is_refused(store: Store, shelf: Shelf, wanted: str) -> None:
+    house = House(store, shelf)
+    document = spec().model_dump(by_alias=True, exclude_unset=True)
+    document["aggregator"] = {"reduce": "vote", "extract": {"by": "number"}}
+    voting = type(spec()).model_validate(document)
+    house.served.performer.models = {"team": voting}
+    with pytest.raises(Refused) as refused:
+        await house.ask(key(), acting={wanted: [{"x": 1}]})
+    assert (refused.value.status, refused.value.param) == (400, wanted)
+
+
+async def test_an_unknown_model_is_refused(store: Store, shelf: Shelf) -> None:
+    with pytest.raises(Refused, match="there is no model 'nobody'"):
+        House(store, shelf).served.spec("nobody")
