@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moa_graph.cli.faults import RUN_FAILED
+from moa_graph.cli.judges import judge_of
 from moa_graph.cli.options import Json, Quiet
 from moa_graph.cli.run_names import run_names
 from moa_graph.cli.text import count, dollars, one_line, to_json
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from moa_graph.evaluation.pairing import Paired
     from moa_graph.evaluation.statistics import Interval
     from moa_graph.evaluation.verdicts import Side, Verdict
-    from moa_graph.spec.schema import MoASpec
 
 __all__ = ["judge"]
 
@@ -73,7 +73,7 @@ def judge(
     from moa_graph.evaluation.verdicts import VerdictFile  # noqa: PLC0415 -- see above
 
     paired = _paired(run, other, dataset)
-    work = Judge(_spec(model)).judge(
+    work = Judge(judge_of(model, "--model")).judge(
         paired.pairs,
         VerdictFile(out),
         concurrency=concurrency,
@@ -102,21 +102,6 @@ def _paired(run: str, other: str, dataset: Path | None) -> Paired:
 
     runs = read_run(run), read_run(other)
     return pair_up(*runs, dataset_of(runs, dataset))
-
-
-def _spec(model: str) -> MoASpec:
-    """Return who judges; raise typer.BadParameter for what is neither a model nor a file."""
-    from moa_graph.errors import SpecError  # noqa: PLC0415 -- with the two below
-    from moa_graph.evaluation.judging import judge_spec  # noqa: PLC0415 -- costs start-up time
-    from moa_graph.spec.loading import load_spec  # noqa: PLC0415 -- see above
-
-    if model.endswith((".yaml", ".yml", ".json")) or Path(model).is_file():
-        return load_spec(model)
-    try:
-        return judge_spec(model)
-    except SpecError as error:
-        reason = f"{model!r} is neither provider:model nor a spec file: {error.faults[0].message}"
-        raise typer.BadParameter(reason, param_hint="--model") from error
 
 
 def _progress() -> Callable[[Verdict], None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moa_graph.cli.judges import judge_of
 from moa_graph.cli.options import Json
 from moa_graph.cli.tables import columns
 from moa_graph.cli.text import count, one_line, to_json
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from moa_graph.evaluation.curves import Shape
     from moa_graph.evaluation.figures import Curve
+    from moa_graph.evaluation.measured import MeasuredRun
     from moa_graph.evaluation.statistics import Interval
 
 __all__ = ["report"]
@@ -38,6 +40,21 @@ def report(
     figure: Annotated[
         _Figure, typer.Option(metavar="|".join(_Figure), help="What is shown.")
     ] = _Figure.BY_LAYER,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="BASE", help="Show win rates against this run, as a judge said."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="JUDGE", help="Who judged, as for `moa judge`.")
+    ] = None,
+    verdicts: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Where `moa judge` kept the verdicts. Repeatable."),
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The questions; default: the dataset that BASE names."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Draw it: .png or .svg (needs the extra eval)."),
@@ -47,24 +64,51 @@ def report(
     """Show how good runs of `moa eval` are, as figures with intervals.
 
     `by-layer` follows each run layer after layer, `by-proposers` compares runs of different width,
-    `single-multiple` those of one proposer model with those of several, `cost-quality` sets accuracy against
-    USD a question. All runs must be over the same questions. The figures themselves go to stdout; -o draws
+    `single-multiple` those of one proposer model with those of several, `cost-quality` sets quality against
+    USD a question. Quality is the accuracy, or with --against the win rate by verdicts that are there:
+    nothing is asked. All runs must be over the same questions. The figures themselves go to stdout; -o draws
     them.
     """
     if output is not None and output.suffix.lower() not in _SUFFIXES:
         raise typer.BadParameter(f"{output}: the suffix must be .png or .svg", param_hint="-o")
-    from moa_graph.evaluation.curves import curves_of, read_judged  # noqa: PLC0415 -- pydantic costs start-up time
+    from moa_graph.evaluation.curves import curves_of  # noqa: PLC0415 -- pydantic costs start-up time
 
-    read = [read_judged(run) for run in runs]
+    read = _read(runs, against, model, verdicts, dataset)
     shape, curves = curves_of(figure.value, read)
     _tell_left_out([run.name for run in read], curves, figure)
     if output is not None:
         _draw(shape, curves, output)
     if as_json:
         shown = [_record(curve) for curve in curves]
-        typer.echo(to_json({"figure": figure, "questions": len(read[0].items), "curves": shown}))
+        questions = len(read[0].items)
+        typer.echo(
+            to_json({"figure": figure, "measure": shape.measure, "questions": questions, "curves": shown})
+        )
     else:
         typer.echo("\n".join(_lines(shape, curves, len(read[0].items))))
+
+
+def _read(
+    runs: list[Path],
+    against: Path | None,
+    model: str | None,
+    verdicts: list[Path] | None,
+    dataset: Path | None,
+) -> list[MeasuredRun]:
+    from moa_graph.evaluation.measured import Match, read_measured, read_preferred  # noqa: PLC0415 -- as above
+
+    if against is None:
+        for option, value in (("--model", model), ("--verdicts", verdicts), ("--dataset", dataset)):
+            if value is not None:
+                raise typer.BadParameter("says nothing without --against", param_hint=option)
+        return [read_measured(run) for run in runs]
+    if model is None:
+        raise typer.BadParameter("--against needs who judged", param_hint="--model")
+    match = Match(against, judge_of(model, "--model"), verdicts or [Path("verdicts.jsonl")], dataset)
+    read, left_out = read_preferred(runs, match)
+    if left_out:
+        typer.echo(f"{count(left_out, 'question')} left out: not judged in every run", err=True)
+    return read
 
 
 def _tell_left_out(names: Sequence[str], curves: Sequence[Curve], figure: _Figure) -> None:
@@ -78,7 +122,7 @@ def _draw(shape: Shape, curves: Sequence[Curve], file: Path) -> None:
     from moa_graph.evaluation.figures import draw_curves, save  # noqa: PLC0415 -- pydantic costs start-up time
 
     picture = draw_curves(
-        curves, title=shape.title, across=shape.across, upward="accuracy, %", joined=shape.joined
+        curves, title=shape.title, across=shape.across, upward=f"{shape.measure}, %", joined=shape.joined
     )
     try:
         save(picture, file)
@@ -95,7 +139,7 @@ def _lines(shape: Shape, curves: Sequence[Curve], questions: int) -> Iterator[st
         for name, points in curves
         for point in points
     ]
-    yield from columns([("curve", shape.across.partition(";")[0], "accuracy", ""), *rows], right={1})
+    yield from columns([("curve", shape.across.partition(";")[0], shape.measure, ""), *rows], right={1})
 
 
 def _place(at: int | Interval) -> str:

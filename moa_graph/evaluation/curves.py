@@ -22,7 +22,7 @@ FIGURES: tuple[FigureName, ...] = get_args(FigureName)
 
 @dataclass(frozen=True)
 class Shape:
-    """Say how a figure is lettered: its measure and title, what its axis across shows; whether points are joined."""
+    """Say how a figure is lettered: its measure, its title, what its axis across shows; how it is drawn."""
 
     title: str
     across: str
@@ -70,8 +70,8 @@ def _check_read_alike(runs: Sequence[MeasuredRun]) -> None:
     for one, other in pairwise(known):
         if readings := readings_apart(one.run, other.run):
             raise MoAError(
-                f"right means something else in each run: the answers of {one.name} were read by {readings[0]}, "
-                f"those of {other.name} by {readings[1]}",
+                f"right means something else in each run: the answers of {one.name} were read by "
+                f"{readings[0]}, those of {other.name} by {readings[1]}",
                 hint=READ_ALIKE,
             )
 

@@ -155,7 +155,7 @@ def read_preferred(paths: Sequence[Path], match: Match) -> tuple[list[MeasuredRu
         judged.append({id_: value for id_, value in said.preferences.items() if value is not None})
         if not judged[-1]:
             raise MoAError(
-                f"{path}: no pair of its answers and those of {match.baseline} has both verdicts of this judge",
+                f"{path}: no pair of its answers and {match.baseline}'s has both verdicts of this judge",
                 hint=f"Ask for them first: moa judge {match.baseline} {path} --model JUDGE --out FILE.",
             )
     common = frozenset.intersection(*map(frozenset, judged))

@@ -88,8 +88,8 @@ class Selection:
         if cut := self.known.results.cut:
             said.append(
                 f"the table is biased: {cut} of {self._questions} questions are left out because a proposer "
-                "was cut or not asked. Where agreement stopped a layer early, only the questions without early "
-                "agreement are left: to choose by, evaluate a spec without `stop`"
+                "was cut or not asked. Where agreement stopped a layer early, only the questions without "
+                "early agreement are left: to choose by, evaluate a spec without `stop`"
             )
         if (tested := len(self.held_out.results.ids)) < FEW:
             questions = "1 question" if tested == 1 else f"{tested} questions"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
 
-from moa_graph.errors import RunError, ThreadError
+from moa_graph.errors import ModelNotReady, RunError, ThreadError
 from moa_graph.estimate import estimate
 from moa_graph.events import Emit, Event
 from moa_graph.graph import build_graph
-from moa_graph.models.pool import ModelPool
 from moa_graph.proposers.relay import Relay
-from moa_graph.resources import Registered
+from moa_graph.resources import Registered, Resources
 from moa_graph.runs.stores import Store
 from moa_graph.runs.threads import Runs
 from moa_graph.spec.schema import MoASpec
@@ -99,7 +98,7 @@ class Performer:
     ) -> None:
         """Take the specs in the order in which they are listed; `models` are the host's, for its slots."""
         registered = Registered(models or {})
-        self._pools = {spec.name: ModelPool(spec, registered.models) for spec in specs}
+        self._resources = {spec.name: Resources(spec, registered) for spec in specs}
         self.models = {spec.name: spec for spec in specs}
         self.store = store
         self._runs = {spec.name: Runs(store, spec, registered) for spec in specs}
@@ -111,6 +110,16 @@ class Performer:
         """Return the threads of one served spec."""
         return self._runs[model]
 
+    async def warm_up(self) -> dict[str, str]:
+        """Import what the models need, which may take seconds; return what is missing, by served spec."""
+        missing = {}
+        for name, resources in self._resources.items():
+            try:
+                await resources.ready()
+            except ModelNotReady as error:
+                missing[name] = error.message
+        return missing
+
     async def most(self, ask: Ask) -> float | None:
         """Return USD that a run costs at most when no call has to be repeated; None: that has no bound."""
         spec = self.models[ask.model]
@@ -118,7 +127,7 @@ class Performer:
             return (await self.runs(ask.model).turn(ask.place.thread, ask.place.turn)).cost_left
         before = await self.runs(ask.model).messages(ask.place.thread) if ask.place is not None else []
         tokens = sum(estimate_tokens(str(message.text)) for message in [*before, *ask.messages])
-        bound = estimate(spec, self._pools[ask.model].price, (), tokens).max_cost
+        bound = estimate(spec, self._resources[ask.model].models.price, (), tokens).max_cost
         bounds = [bound, spec.limits.max_cost, (ask.terms.get("limits") or {}).get("max_cost")]
         return min((each for each in bounds if each is not None), default=None)
 
@@ -150,11 +159,7 @@ class Performer:
         run.add_done_callback(lambda _: parts.put_nowait(None))
         try:
             while True:
-                try:
-                    async with asyncio.timeout(silence):
-                        part = await parts.get()
-                except TimeoutError:
-                    part = Silence()
+                part = await _next(parts, silence)
                 if part is None:
                     break
                 yield part
@@ -207,3 +212,14 @@ class Performer:
         if run is None or run.message is None or run.turn != place.turn:
             raise ThreadError("the thread went on with another turn", hint="Ask again.")
         return run.message, [*run.proposals, *run.aides]
+
+
+async def _next(parts: asyncio.Queue[Part | None], silence: float | None) -> Part | None:
+    """Return the next part, or a Silence; a timeout is only begun where there is something to wait for."""
+    with suppress(asyncio.QueueEmpty):
+        return parts.get_nowait()
+    try:
+        async with asyncio.timeout(silence):
+            return await parts.get()
+    except TimeoutError:
+        return Silence()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import threading
@@ -31,6 +32,8 @@ from moa_graph.server.shelf import open_shelf
 from moa_graph.spec.schema import MoASpec
 
 __all__ = ["check", "open_served", "serve"]
+
+_LOG = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LAST_WORDS = 1.5
@@ -60,6 +63,8 @@ async def open_served(settings: Settings, specs: Sequence[MoASpec], **options: A
         store = await stack.enter_async_context(open_store(settings.db, key_env=settings.db_key_env))
         shelf = await stack.enter_async_context(open_shelf(settings.db))
         performer = Performer(specs, store, **options)
+        for name, lacking in (await performer.warm_up()).items():
+            _LOG.warning("%s cannot run yet: %s", name, lacking)
         keys = KeyRing(settings.keys, settings.limits)
         metrics = Metrics(performer.models)
         limiter = Limiter(shelf, at_once=settings.at_once, queue=settings.queue, patience=settings.patience)

@@ -72,7 +72,7 @@ def test_the_win_rate_of_the_second_run_is_told_with_all_that_limits_it(judged: 
     assert "win rate of b.jsonl against a.jsonl: 92.3 [66.7, 98.6] %: b.jsonl is preferred\n" in out
     assert "won 12, lost 1, tied 0, not judged 0\n" in out
     controlled = next(line for line in out.splitlines() if line.startswith("length-controlled: "))
-    assert "no difference can be told (under 50 items its penalty pulls it towards 50 %)" in controlled
+    assert "no difference can be told (under 200 items its penalty pulls it towards 50 %, " in controlled
     assert "verdicts that changed with the order: 0.0 % of the pairs\n" in out
     assert "won by the answer in the first place: 13, in the second: 13\n" in out
     assert out.endswith("26 calls, cost unknown; the verdicts are in verdicts.jsonl\n")
@@ -128,11 +128,11 @@ def test_who_is_preferred_is_in_the_json(judged: Judged) -> None:
     assert (found["run_a"], found["run_b"], found["preferred"]) == ("a.jsonl", "b.jsonl", "run_b")
     assert found["length_controlled"] is None
     assert "too few" in found["length_controlled_unknown"]
-    answers = ["good" + " word" * (7 * number % 13) for number in range(60)]
-    found = json.loads(judged(["bad and bad again"] * 60, answers, "--json", "--out", "w.jsonl").stdout)
+    answers = ["good" + " word" * (7 * number % 13) for number in range(210)]
+    found = json.loads(judged(["bad and bad again"] * 210, answers, "--json", "--out", "w.jsonl").stdout)
     assert found["length_controlled_unknown"] == "all items were judged alike: the length's effect is unknown"
     answers[3] = answers[11] = "bad"
-    found = json.loads(judged(["ok, bad and bad"] * 58 + ["good"] * 2, answers, "--json", "-o", "x").stdout)
+    found = json.loads(judged(["ok, bad and bad"] * 208 + ["good"] * 2, answers, "--json", "-o", "x").stdout)
     assert found["length_controlled_preferred"] == "run_b"
 
 

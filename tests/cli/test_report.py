@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from moa_graph.evaluation import judging
 from tests.cli.conftest import Moa
 from tests.evaluation.runs_of_eval import written_run
+from tests.evaluation.test_judging import fair
+from tests.fakes.models import ScriptedChatModel
 
 LAYERS = {"draft": {"a": "++-+", "b": "+--+"}, "refine": {"a": "++-+"}}
 
@@ -75,3 +78,81 @@ def test_wrong_usage_ends_with_2(
     result = moa("report", *options)
     assert result.exit_code == 2
     assert problem in " ".join(result.stderr.split())
+
+
+JUDGED = {"one": ["bad"] * 9 + ["good"], "two": ["good, good"] * 10}
+
+
+@pytest.fixture
+def judged(tmp_path: Path, moa: Moa, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give two runs that a judge compared with a third one; return the options that say so."""
+    rows = [{"id": number, "question": f"Q{number}?"} for number in range(10)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, answers in {**JUDGED, "base": ["bad"] * 10}.items():
+        layers = {"d": dict.fromkeys(("a", "b")[: 1 + (name == "two")], "+" * 10)}
+        folder = written_run(tmp_path / name, layers, [None] * 10, costs=[0.1] * 10)
+        (folder / "evaluation.json").unlink()  # of another dataset
+        lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+        said = [{**line, "answer": answer} for line, answer in zip(lines, answers, strict=True)]
+        (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+    whole = judging.Judge
+    monkeypatch.setattr(judging, "Judge", lambda spec: whole(spec, models={"judge": ScriptedChatModel(fair)}))
+    for name in JUDGED:
+        options = ["--model", "host:judge", "--dataset", "d.jsonl", "--out", f"{name}.verdicts"]
+        assert moa("judge", "base", name, *options).exit_code == 0
+    return [
+        "--against",
+        "base",
+        "--model",
+        "host:judge",
+        "--dataset",
+        "d.jsonl",
+        "--verdicts",
+        "one.verdicts",
+    ]
+
+
+def test_win_rates_are_those_of_the_verdicts_and_nothing_is_asked(
+    moa: Moa, judged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "Judge", None)
+    options = [*judged, "--verdicts", "two.verdicts", "--figure", "by-proposers"]
+    result = moa("report", "one", "two", *options, "-o", "f.svg")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "win rate by number of proposers, in %, with 95 % intervals over 10 questions"
+    assert lines[2].split() == ["curve", "proposers", "win", "rate"]
+    assert [line.split()[:3] for line in lines[3:]] == [["answer", "1", "55.0"], ["answer", "2", "100.0"]]
+    assert b"win rate" in (tmp_path / "f.svg").read_bytes()
+    record = json.loads(moa("report", "one", "two", *options, "--json").stdout)
+    assert (record["measure"], record["questions"]) == ("win rate", 10)
+
+
+def test_win_rates_by_layer_are_of_runs_of_different_depth(moa: Moa, judged: list[str]) -> None:
+    lines = moa("report", "one", *judged).stdout.splitlines()
+    assert lines[0].startswith("win rate by number of layers, ")
+    assert lines[-1].split()[:3] == ["answer", "2", "55.0"]
+
+
+def test_a_run_without_verdicts_says_how_they_are_had(moa: Moa, judged: list[str]) -> None:
+    result = moa("report", "two", *judged)
+    assert result.exit_code != 0
+    assert "has both verdicts of this judge" in result.stderr
+    assert "moa judge base two" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--against", "base"], "needs who judged"),
+        (["--model", "host:judge"], "says nothing without --against"),
+        (["--verdicts", "x"], "says nothing without --against"),
+        (["--dataset", "x"], "says nothing without --against"),
+    ],
+)
+def test_options_that_belong_together_are_asked_for(
+    moa: Moa, run: str, options: list[str], said: str
+) -> None:
+    result = moa("report", run, *options)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.replace("│", " ").split())

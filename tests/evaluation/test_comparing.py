@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from moa_graph.errors import MoAError
-from moa_graph.evaluation.comparing import EvaluatedRun, compare_runs, read_run
+from moa_graph.evaluation.comparing import compare_runs
 from moa_graph.evaluation.datasets import Fields
+from moa_graph.evaluation.evaluated import EvaluatedRun, read_run
 
 
 def record(id_: str, correct: bool | None = True, **fields: Any) -> dict[str, Any]:
@@ -192,3 +193,37 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         read_run(tmp_path / "binary")
     with pytest.raises(MoAError, match="holds no records"):
         read_run(write(tmp_path / "empty", ""))
+
+
+def _read_by(tmp_path: Path, name: str, how: Any) -> EvaluatedRun:
+    folder = tmp_path / name
+    folder.mkdir()
+    lines = [{"id": number, "correct": number < 3, "cost": 0.1, "calls": 1} for number in range(8)]
+    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "evaluation.json").write_text(json.dumps({"extract": how}))
+    return read_run(folder)
+
+
+def test_answers_that_were_read_in_different_ways_have_no_verdict(tmp_path: Path) -> None:
+    one = _read_by(tmp_path, "one", {"by": "number"})
+    other = _read_by(tmp_path, "other", {"by": "regex", "pattern": "x"})
+    found = compare_runs(one, other)
+    assert found.readings == ("number", '{"by": "regex", "pattern": "x"}')
+    assert "correct" not in [part.measure for part in found.differences]
+    assert "calls" in [part.measure for part in found.differences]
+
+
+def test_answers_that_were_read_alike_are_compared(tmp_path: Path) -> None:
+    one = _read_by(tmp_path, "one", {"by": "number"})
+    for number, how in enumerate([{"by": "number", "equality": "number"}, None]):
+        found = compare_runs(one, _read_by(tmp_path, str(number), how))
+        assert not found.readings
+        assert "correct" in [part.measure for part in found.differences]
+
+
+def test_a_cost_that_is_no_number_is_unknown(tmp_path: Path) -> None:
+    runs = [_read_by(tmp_path, name, None) for name in ("one", "other")]
+    for run in runs:
+        for record in run.records.values():
+            record["cost"] = float("nan")
+    assert "cost" in compare_runs(*runs).unknown

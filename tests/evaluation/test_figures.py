@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -11,8 +12,9 @@ import matplotlib as mpl
 import pytest
 
 from moa_graph.errors import MoAError, ModelNotReady
-from moa_graph.evaluation.curves import FIGURES, FigureName, curves_of, read_judged
+from moa_graph.evaluation.curves import FIGURES, FigureName, curves_of
 from moa_graph.evaluation.figures import Curve, Point, draw_curves, draw_selection, save
+from moa_graph.evaluation.measured import read_measured
 from moa_graph.evaluation.results import Results
 from moa_graph.evaluation.selection import select
 from moa_graph.evaluation.statistics import Interval, mean_interval, share_interval
@@ -176,7 +178,7 @@ def values(curve: Curve) -> list[tuple[Any, float, str]]:
 
 def test_by_layer_follows_proposals_and_ends_with_the_answer(tmp_path: Path) -> None:
     layers = {"draft": {"a": "++--", "b": "+-.?"}, "refine": {"a": "++.."}}
-    run = read_judged(written_run(tmp_path / "moa", layers, [True, True, False, True]))
+    run = read_measured(written_run(tmp_path / "moa", layers, [True, True, False, True]))
     shape, curves = curves_of("by-layer", [run])
     assert [curve[0] for curve in curves] == ["moa"]
     # Each question counts once, whatever the number of its proposals; two went on to the second layer.
@@ -185,39 +187,41 @@ def test_by_layer_follows_proposals_and_ends_with_the_answer(tmp_path: Path) -> 
 
 
 def test_questions_without_a_judged_answer_are_left_out(tmp_path: Path) -> None:
-    run = read_judged(written_run(tmp_path / "moa", {"draft": {"a": "+-+"}}, [True, None, False]))
+    run = read_measured(written_run(tmp_path / "moa", {"draft": {"a": "+-+"}}, [True, None, False]))
     assert values(curves_of("by-layer", [run])[1][0]) == [(1, 1.0, ""), (2, 0.5, "answer")]
     with pytest.raises(MoAError, match="no answer in it is judged"):
-        read_judged(written_run(tmp_path / "none", {"draft": {"a": "?"}}, [None]))
+        read_measured(written_run(tmp_path / "none", {"draft": {"a": "?"}}, [None]))
 
 
 def test_a_layer_that_one_question_of_several_reached_has_no_point(tmp_path: Path) -> None:
     layers = {"draft": {"a": "++--"}, "refine": {"a": "-..."}, "last": {"a": "-+.."}}
-    run = read_judged(written_run(tmp_path / "moa", layers, [True] * 4))
+    run = read_measured(written_run(tmp_path / "moa", layers, [True] * 4))
     assert values(curves_of("by-layer", [run])[1][0]) == [(1, 0.5, ""), (3, 0.5, "n=2"), (4, 1.0, "answer")]
-    alone = read_judged(written_run(tmp_path / "one", {"draft": {"a": "+"}}, [True]))
+    alone = read_measured(written_run(tmp_path / "one", {"draft": {"a": "+"}}, [True]))
     assert values(curves_of("by-layer", [alone])[1][0]) == [(1, 1.0, ""), (2, 1.0, "answer")]
 
 
 def test_a_layer_whose_proposals_are_not_judged_has_no_point(tmp_path: Path) -> None:
-    run = read_judged(written_run(tmp_path / "moa", {"draft": {"a": "??"}}, [True, False]))
+    run = read_measured(written_run(tmp_path / "moa", {"draft": {"a": "??"}}, [True, False]))
     assert values(curves_of("by-layer", [run])[1][0]) == [(2, 0.5, "answer")]
 
 
 def test_by_proposers_stands_at_the_width_of_the_first_layer(tmp_path: Path) -> None:
-    wide = read_judged(written_run(tmp_path / "wide", {"d": {"a": ".+", "b": ".+", "c": "++"}}, [True, True]))
-    narrow = read_judged(
+    wide = read_measured(
+        written_run(tmp_path / "wide", {"d": {"a": ".+", "b": ".+", "c": "++"}}, [True, True])
+    )
+    narrow = read_measured(
         written_run(tmp_path / "narrow", {"d": {"a": "++"}, "e": {"a": "++", "b": "++"}}, [False, True])
     )
-    alone = read_judged(written_run(tmp_path / "alone", {}, [False, False]) / "records.jsonl")
+    alone = read_measured(written_run(tmp_path / "alone", {}, [False, False]) / "records.jsonl")
     _, [curve] = curves_of("by-proposers", [wide, narrow, alone])
     assert values(curve) == [(0, 0.0, "records"), (1, 0.5, "narrow"), (3, 1.0, "wide")]
 
 
 def test_runs_of_one_model_are_told_from_those_of_several(tmp_path: Path) -> None:
     two = {"d": {"a": "++", "b": "++"}}
-    same = read_judged(written_run(tmp_path / "same", two, [True, False], models={"a": "p:x", "b": "p:x"}))
-    several = read_judged(written_run(tmp_path / "several", two, [True, True]))
+    same = read_measured(written_run(tmp_path / "same", two, [True, False], models={"a": "p:x", "b": "p:x"}))
+    several = read_measured(written_run(tmp_path / "several", two, [True, True]))
     _, [single, multiple] = curves_of("single-multiple", [several, same])
     assert (single[0], values(single)) == ("one model, sampled", [(2, 0.5, "same")])
     assert (multiple[0], values(multiple)) == ("different models", [(2, 1.0, "several")])
@@ -250,30 +254,30 @@ def test_models_with_other_parameters_are_different_ones(tmp_path: Path, propose
     same = {"a": "embedded:extractive", "b": "embedded:extractive"}
     folder = written_run(tmp_path / "run", {"d": {"a": "++", "b": "++"}}, [True, False], models=same)
     (folder / ".spec.yaml").write_text(SLOTS.replace("PROPOSERS", proposers))
-    assert [curve[0] for curve in curves_of("single-multiple", [read_judged(folder)])[1]] == [name]
+    assert [curve[0] for curve in curves_of("single-multiple", [read_measured(folder)])[1]] == [name]
 
 
 def test_a_spec_that_cannot_be_read_leaves_the_models_of_the_records(tmp_path: Path) -> None:
     folder = written_run(tmp_path / "run", {"d": {"a": "++", "b": "++"}}, [True, False])
     (folder / ".spec.yaml").write_text("moa: 99")
-    assert [curve[0] for curve in curves_of("single-multiple", [read_judged(folder)])[1]] == [
+    assert [curve[0] for curve in curves_of("single-multiple", [read_measured(folder)])[1]] == [
         "different models"
     ]
 
 
 def test_runs_of_one_proposer_or_none_are_neither_sampled_nor_different(tmp_path: Path) -> None:
-    one = read_judged(written_run(tmp_path / "one", {"d": {"a": "++"}}, [True, False]))
-    none = read_judged(written_run(tmp_path / "none", {}, [True, False]))
+    one = read_measured(written_run(tmp_path / "one", {"d": {"a": "++"}}, [True, False]))
+    none = read_measured(written_run(tmp_path / "none", {}, [True, False]))
     shape, [curve] = curves_of("single-multiple", [one, none])
     assert (curve[0], values(curve)) == ("at most one proposer", [(0, 0.5, "none"), (1, 0.5, "one")])
     assert not shape.joined  # runs that have nothing to do with each other
 
 
 def test_cost_stands_against_quality_and_an_unknown_cost_is_left_out(tmp_path: Path) -> None:
-    known = read_judged(
+    known = read_measured(
         written_run(tmp_path / "known", {"d": {"a": "++"}}, [True, False], costs=[0.25, 0.75])
     )
-    unknown = read_judged(
+    unknown = read_measured(
         written_run(tmp_path / "unknown", {"d": {"a": "++"}}, [True, True], costs=[0.1, None])
     )
     shape, [curve] = curves_of("cost-quality", [known, unknown])
@@ -287,8 +291,8 @@ def test_cost_stands_against_quality_and_an_unknown_cost_is_left_out(tmp_path: P
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_runs_over_different_questions_are_not_compared(tmp_path: Path, figure: FigureName) -> None:
-    one = read_judged(written_run(tmp_path / "one", {"d": {"a": "+"}}, [True], digest="1"))
-    other = read_judged(written_run(tmp_path / "other", {"d": {"a": "+"}}, [True], digest="2"))
+    one = read_measured(written_run(tmp_path / "one", {"d": {"a": "+"}}, [True], digest="1"))
+    other = read_measured(written_run(tmp_path / "other", {"d": {"a": "+"}}, [True], digest="2"))
     with pytest.raises(MoAError, match="over different questions"):
         curves_of(figure, [one, other])
 
@@ -296,18 +300,39 @@ def test_runs_over_different_questions_are_not_compared(tmp_path: Path, figure: 
 def test_a_record_of_another_kind_is_refused_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text('{"id": 1, "correct": true}\n{"id": 2, "correct": "yes"}\n')
     with pytest.raises(MoAError, match=r": 2: correct: "):
-        read_judged(tmp_path)
+        read_measured(tmp_path)
 
 
 def test_runs_over_other_items_of_one_dataset_are_not_compared(tmp_path: Path) -> None:
-    one = read_judged(written_run(tmp_path / "one", {"d": {"a": "++"}}, [True, True]))
-    other = read_judged(written_run(tmp_path / "other", {"d": {"a": "+++"}}, [True, True, False]))
+    one = read_measured(written_run(tmp_path / "one", {"d": {"a": "++"}}, [True, True]))
+    other = read_measured(written_run(tmp_path / "other", {"d": {"a": "+++"}}, [True, True, False]))
     with pytest.raises(MoAError, match="one over 2, other over 3, of which 2 are in both"):
         curves_of("by-proposers", [one, other])
 
 
 def test_an_accuracy_of_all_or_none_has_a_width_and_means_of_proposals_a_bootstrap(tmp_path: Path) -> None:
-    run = read_judged(written_run(tmp_path / "run", {"d": {"a": "++++", "b": "++-+"}}, [True] * 4))
+    run = read_measured(written_run(tmp_path / "run", {"d": {"a": "++++", "b": "++-+"}}, [True] * 4))
     _, [(_, [layer, answer])] = curves_of("by-layer", [run])
     assert answer.value == share_interval(4, 4)
     assert layer.value == mean_interval([1, 1, 0.5, 1])
+
+
+def test_accuracies_of_answers_that_were_read_in_different_ways_are_not_set_side_by_side(
+    tmp_path: Path,
+) -> None:
+    runs = []
+    for name, how in (("one", {"by": "number"}), ("other", {"by": "last-line"})):
+        folder = written_run(tmp_path / name, {"d": {"a": "++"}}, [True, False])
+        pin = json.loads((folder / "evaluation.json").read_text())
+        (folder / "evaluation.json").write_text(json.dumps({**pin, "extract": how}))
+        runs.append(read_measured(folder))
+    with pytest.raises(MoAError, match="right means something else in each run") as refused:
+        curves_of("by-proposers", runs)
+    assert "--extract" in refused.value.hint
+
+
+def test_a_cost_that_is_no_number_is_not_drawn(tmp_path: Path) -> None:
+    run = read_measured(
+        written_run(tmp_path / "run", {"d": {"a": "++"}}, [True, True], costs=[0.1, float("nan")])
+    )
+    assert curves_of("cost-quality", [run])[1] == []

@@ -11,8 +11,8 @@ import pytest
 from langchain_core.messages import BaseMessage
 
 from moa_graph.errors import MoAError, ModelNotReady, RunError, SpecError, ThreadBusy
-from moa_graph.evaluation.evaluated import EvaluatedRun, read_run
 from moa_graph.evaluation.datasets import Fields, read_dataset
+from moa_graph.evaluation.evaluated import EvaluatedRun, read_run
 from moa_graph.evaluation.judgement import Pair
 from moa_graph.evaluation.judging import Judge, judge_spec, read_choice
 from moa_graph.evaluation.marking import answering_mark

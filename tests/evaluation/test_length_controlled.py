@@ -120,13 +120,13 @@ def test_where_all_are_won_or_lost_nothing_is_told_of_length(preference: float) 
 @pytest.mark.parametrize(
     ("judged", "preferred"),
     [
-        (_longer(by=0, spread=500, count=49, won=0.95), None),  # clear, but too few for the penalty
-        (_longer(by=0, spread=500, count=60, won=0.95), "answer"),
-        (_longer(by=0, spread=500, count=60, won=0.05), "baseline"),
-        (_longer(by=0, spread=500, count=60, won=0.5), None),
+        (_longer(by=0, spread=500, count=199, won=0.95), None),  # clear, but too few for the penalty
+        (_longer(by=0, spread=500, count=200, won=0.95), "answer"),
+        (_longer(by=0, spread=500, count=200, won=0.05), "baseline"),
+        (_longer(by=0, spread=500, count=200, won=0.5), None),
     ],
 )
-def test_a_side_is_preferred_at_equal_lengths_only_with_fifty_items(
+def test_a_side_is_preferred_at_equal_lengths_only_with_enough_items(
     judged: Judged, preferred: str | None
 ) -> None:
     assert length_controlled(judged, resamples=100).preferred == preferred

@@ -70,6 +70,11 @@ class Serving:
         self._reader.join(5)
         return code
 
+    def finish(self) -> None:
+        """Wait until the process has ended and all that it wrote is read."""
+        self.process.wait(20)
+        self._reader.join(5)
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -105,3 +110,4 @@ def serving(
         finally:
             if process.poll() is None:
                 process.kill()
+            server.finish()

@@ -173,3 +173,11 @@ async def test_the_rest_of_a_turn_bounds_what_it_still_costs(store: Store) -> No
     assert (await team.performer.most(resumed) or 0.0) > 0.0
     await team.answer(resumed)
     assert await team.performer.most(resumed) == 0.0
+
+
+async def test_what_a_model_lacks_is_told_before_anybody_asks(store: Store) -> None:
+    performer = Performer([spec(), spec("other")], store, {"a": Model("A draft.")})
+    missing = await performer.warm_up()
+    assert list(missing) == ["team", "other"]
+    assert "no model is registered under the name 'z'" in missing["team"]
+    assert await Team(store).performer.warm_up() == {}

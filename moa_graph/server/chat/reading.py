@@ -132,16 +132,23 @@ def _arguments(text: str) -> dict[str, Any] | None:
 
 
 def check_calls(messages: Sequence[BaseMessage]) -> None:
-    """Raise Refused for the result of a tool that nobody called.
+    """Raise Refused for the result of a tool that nobody called, and for calls that nobody answered.
 
     Most providers refuse such a conversation, and by then the proposers have been paid.
     """
-    called: set[str | None] = set()
+    waiting: set[str | None] = set()
     for index, message in enumerate(messages):
+        if isinstance(message, ToolResult):
+            if message.tool_call_id not in waiting:
+                raise _misplaced(f"messages[{index}].tool_call_id", "no call before it waits for this result")
+            waiting.remove(message.tool_call_id)
+        elif waiting:
+            raise _misplaced(f"messages[{index}]", "the calls before it have no result yet")
         if isinstance(message, AIMessage):
-            called |= {call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls)}
-        elif isinstance(message, ToolResult) and message.tool_call_id not in called:
-            place = f"messages[{index}].tool_call_id"
-            raise Refused(
-                400, f"{place}: no message before this one calls it", param=place, code="invalid_value"
-            )
+            waiting = {call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls)}
+    if waiting:
+        raise _misplaced("messages", "calls at the end have no result yet")
+
+
+def _misplaced(place: str, message: str) -> Refused:
+    return Refused(400, f"{place}: {message}", param=place, code="invalid_value")

@@ -22,9 +22,11 @@ def acts(call: Call, steps: str) -> Reply:
     wanted = {name: call.body[name] for name in ("tools", "response_format", "stop") if call.body.get(name)}
     choice = call.body.get("tool_choice")
     choice = choice["function"]["name"] if isinstance(choice, dict) else choice
-    message = ActingChatModel(steps=int(steps)).invoke(
-        convert_to_messages(call.messages), tool_choice=choice, **wanted
-    )
+    messages = convert_to_messages(call.messages)
+    try:
+        message = ActingChatModel(steps=int(steps)).invoke(messages, tool_choice=choice, **wanted)
+    except (AttributeError, KeyError, TypeError, ValueError):  # schemas that chance made need make no sense
+        return message_reply(call, {"content": "Nothing fits this form."}, usage=USAGE)
     if not message.tool_calls:
         return message_reply(call, {"content": str(message.text)}, usage=USAGE)
     made = message.tool_calls[0]
