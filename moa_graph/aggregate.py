@@ -126,7 +126,7 @@ class AggregatorNode(Node):
                 request.emit(
                     {"type": "call.failed", "id": caller.id, "role": "aggregator", "proposal": none.proposal}
                 )
-                if none.proposal["failure"] and none.proposal["failure"]["kind"] in FINAL:
+                if _is_final(none.proposal, request):
                     break
                 if request.relay is not None and request.relay.began:
                     break  # somebody has read the beginning of an answer; another one would contradict it
@@ -188,6 +188,15 @@ class AggregatorNode(Node):
         summary["citations"] = {"cited": cited, "unknown": unknown}
         if unknown:
             summary["warnings"].append(f"the answer cites passages that do not exist: {', '.join(unknown)}")
+
+
+def _is_final(record: Proposal, request: Request) -> bool:
+    """Tell whether no fallback could do better: nothing is left, or the caller's own limit cut the answer."""
+    why = record["failure"]
+    if why is None:
+        return False
+    cut = why["kind"] == "truncated" and not why["retryable"] and bool(request.acting.get("max_tokens"))
+    return cut or why["kind"] in FINAL
 
 
 def _unheard(execution: Execution) -> list[str]:

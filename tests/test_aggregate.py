@@ -87,6 +87,18 @@ async def test_a_spent_budget_is_not_tried_on_the_fallbacks() -> None:
     assert fallback.calls == []
 
 
+@pytest.mark.parametrize(("acting", "asked"), [({"max_tokens": 5}, 0), ({}, 1)])
+async def test_an_answer_that_its_callers_limit_cut_is_not_tried_on_the_fallbacks(
+    acting: dict[str, int], asked: int
+) -> None:
+    cut = AIMessage("It is", response_metadata={"finish_reason": "length"})
+    fallback = Model(cut)
+    graph = mixture({"draft": {"a": Model("A")}}, {"z": Model(cut), "y": fallback})
+    with pytest.raises(AggregatorFailed):
+        await graph.compile().ainvoke(QUESTION, {"configurable": {"moa": {"acting": acting}}})
+    assert len(fallback.calls) == asked
+
+
 async def test_the_runs_deadline_ends_the_aggregator() -> None:
     hanging = Model(wait=asyncio.Event().wait)
     with pytest.raises(DeadlineExceeded):

@@ -77,15 +77,13 @@ def report(
     shape, curves = curves_of(figure.value, read)
     _tell_left_out([run.name for run in read], curves, figure)
     if output is not None:
-        _draw(shape, curves, output)
+        _draw(shape, curves, output, against)
     if as_json:
-        shown = [_record(curve) for curve in curves]
-        questions = len(read[0].items)
-        typer.echo(
-            to_json({"figure": figure, "measure": shape.measure, "questions": questions, "curves": shown})
-        )
+        about = {"figure": figure, "measure": shape.measure, "against": against and str(against)}
+        shown = {"questions": len(read[0].items), "curves": [*map(_record, curves)]}
+        typer.echo(to_json({**about, **shown}))
     else:
-        typer.echo("\n".join(_lines(shape, curves, len(read[0].items))))
+        typer.echo("\n".join(_lines(shape, curves, len(read[0].items), against)))
 
 
 def _read(
@@ -118,11 +116,15 @@ def _tell_left_out(names: Sequence[str], curves: Sequence[Curve], figure: _Figur
             typer.echo(f"{one_line(name)} is left out: what some of its questions cost is unknown", err=True)
 
 
-def _draw(shape: Shape, curves: Sequence[Curve], file: Path) -> None:
+def _draw(shape: Shape, curves: Sequence[Curve], file: Path, base: Path | None) -> None:
     from moa_graph.evaluation.figures import draw_curves, save  # noqa: PLC0415 -- pydantic costs start-up time
 
     picture = draw_curves(
-        curves, title=shape.title, across=shape.across, upward=f"{shape.measure}, %", joined=shape.joined
+        curves,
+        title=shape.title,
+        across=shape.across,
+        upward=f"{shape.measure}{_beside(base)}, %",
+        joined=shape.joined,
     )
     try:
         save(picture, file)
@@ -131,8 +133,12 @@ def _draw(shape: Shape, curves: Sequence[Curve], file: Path) -> None:
     typer.echo(f"wrote {file}", err=True)
 
 
-def _lines(shape: Shape, curves: Sequence[Curve], questions: int) -> Iterator[str]:
-    yield f"{shape.title}, in %, with 95 % intervals over {count(questions, 'question')}"
+def _beside(base: Path | None) -> str:
+    return "" if base is None else f" against {one_line(base.resolve().name)}"
+
+
+def _lines(shape: Shape, curves: Sequence[Curve], questions: int, base: Path | None) -> Iterator[str]:
+    yield f"{shape.title}{_beside(base)}, in %, with 95 % intervals over {count(questions, 'question')}"
     yield ""
     rows = [
         (one_line(name), _place(point.at), str(point.value.times(100)), one_line(point.label))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,6 +97,9 @@ def serve(
 
 
 def _serve(settings: Settings, specs: list[MoASpec]) -> None:
+    import asyncio  # noqa: PLC0415 -- costs start-up time
+    import logging  # noqa: PLC0415 -- as above
+
     from moa_graph.server.serving import serve as run  # noqa: PLC0415 -- an extra
 
     logging.basicConfig(
@@ -112,10 +114,12 @@ def _serve(settings: Settings, specs: list[MoASpec]) -> None:
     try:
         asyncio.run(run(settings, specs, write=_write, ready=ready))
     except OSError as error:
-        raise MoAError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
-            hint="Choose another --port, or --port 0 for a free one.",
-        ) from error
+        taken = error.errno == errno.EADDRINUSE
+        where = f"{settings.host}:{settings.port}"
+        if taken:
+            hint = "Choose another --port, or --port 0 for a free one."
+            raise MoAError(f"cannot listen on {where}: somebody else does", hint=hint) from error
+        raise MoAError(f"cannot listen on {where}: {error}", hint="Check --host and --port.") from error
 
 
 def _write(line: str) -> None:

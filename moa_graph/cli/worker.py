@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import signal
 import sys
@@ -17,6 +15,8 @@ from moa_graph.cli.text import count
 from moa_graph.errors import MoAError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from moa_graph.server.settings import Settings
     from moa_graph.spec.schema import MoASpec
 
@@ -41,6 +41,9 @@ def worker(
     Any number of workers share the queue; what a killed one had begun another one goes on with, and
     nothing that was finished is paid for again. Ctrl-C or SIGTERM ends it in good order, the second at once.
     """
+    import asyncio  # noqa: PLC0415 -- costs start-up time
+    import logging  # noqa: PLC0415 -- as above
+
     from moa_graph.extras import needing  # noqa: PLC0415 -- the worker is an extra, and heavy
 
     if not db.startswith(("postgresql:", "postgres:")):
@@ -76,6 +79,8 @@ async def _work(settings: Settings, specs: list[MoASpec]) -> None:
 
 def _signalled() -> asyncio.Event:
     """Return what is set by the first SIGINT or SIGTERM; the second ends the process at once."""
+    import asyncio  # noqa: PLC0415 -- costs start-up time
+
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     first = True
 

@@ -14,8 +14,8 @@ from moa_graph.errors import MoAError
 from moa_graph.evaluation.columns import Proposed, checked
 from moa_graph.evaluation.evaluated import EvaluatedRun, known_number, read_run
 from moa_graph.evaluation.judgement import summarize
-from moa_graph.evaluation.judging import keys_of
 from moa_graph.evaluation.pairing import dataset_of, pair_up
+from moa_graph.evaluation.placing import keys_of
 from moa_graph.evaluation.statistics import Interval, mean_interval, share_interval
 from moa_graph.evaluation.verdicts import VerdictFile
 from moa_graph.evaluation.winrates import win_rate

@@ -261,10 +261,10 @@ def judge_message(  # noqa: PLR0911 - a table, one line per cause
         )
     if reason == "error":
         return failure("server_error", "the provider ended the output with finish_reason error")
-    if message.tool_calls or message.invalid_tool_calls:
-        return _judge_tool_calls(message, acting=acting)
     if not reason and streamed and message.response_metadata.get("model_provider") == "openai":
         return failure("truncated", "the stream ended without a finish reason", retryable=True)
+    if message.tool_calls or message.invalid_tool_calls:
+        return _judge_tool_calls(message, acting=acting)
     if not text.text.strip():
         only = " beside its reasoning" if text.reasoning.strip() else ""
         return failure("empty", f"the model wrote no text{only}")

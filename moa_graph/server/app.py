@@ -34,7 +34,13 @@ _WRONG: dict[int | str, dict[str, Any]] = {
 
 def make_app(served: Served, write: Callable[[str], None]) -> Any:
     """Return the ASGI application; `write` gets a line of JSON for each request."""
-    app = FastAPI(title="moa_graph", summary="Mixtures of agents as models", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="moa_graph",
+        summary="Mixtures of agents as models",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.served = served
     app.state.began = int(time.time())
     app.state.draining = False
@@ -90,7 +96,9 @@ async def _metrics(request: Request) -> Response:
 async def _failed(request: Request, error: Exception) -> JSONResponse:
     fault = fault_of(error)
     if fault.status >= 500:
-        _LOG.error("%s %s: %s", request.method, request.url.path, type(error).__name__, exc_info=error)
+        known = isinstance(error, Refused | MoAError)
+        text = f"{type(error).__name__}: {error}"
+        _LOG.error("%s %s: %s", request.method, request.url.path, text, exc_info=None if known else error)
     return JSONResponse(fault.body, fault.status, fault.headers)
 
 

@@ -24,7 +24,7 @@ from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 from moa_graph.terms import Terms
 
-__all__ = ["Served", "parts_of"]
+__all__ = ["Served", "check_enough", "parts_of"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Bill:
 
     @property
     def cost(self) -> float | None:
-        """Return USD, None where that is unknown: also for calls that were left in the middle."""
+        """Return USD, None where that is unknown: also for calls whose end nobody told."""
         return None if self._asked else totals(self._records)["cost"]
 
 
@@ -86,14 +86,17 @@ async def parts_of(
     is counted against the key's day.
     """
     notes = {} if notes is None else notes
-    _check_writer(served.spec(ask.model), ask)
+    spec = served.spec(ask.model)
+    _check_writer(spec, ask)
+    ask = replace(ask, terms=_capped(spec, ask.terms))
     most = await served.performer.most(ask) if key.limits.cost_per_day is not None else None
-    async with served.limiter.admitted(key, most) as admission:
-        _check_enough(ask, most, admission)
+    again = ask.place is not None and ask.place.resume  # it was counted when it was asked for
+    async with served.limiter.admitted(_payer(key, most), most, request=not again) as admission:
+        check_enough(ask, most, admission)
         run = _OneRun(served, ask.model, notes)
         try:
             messages = await served.turns.recall(key, ask.model, list(ask.messages))
-            ask = replace(ask, messages=messages, terms=_lowered(ask, most, admission))
+            ask = replace(ask, messages=messages, terms=_lowered(ask, admission))
             async with aclosing(
                 served.performer.parts(ask, listen=run.hear, silence=served.settings.silence)
             ) as parts:
@@ -110,6 +113,11 @@ async def parts_of(
             run.end()
 
 
+def _payer(key: Key, most: float | None) -> Key:
+    """Return who pays: what costs nothing, such as an answer that is there, needs no money of the day."""
+    return replace(key, limits=replace(key.limits, cost_per_day=None)) if most == 0.0 else key
+
+
 def _check_writer(spec: MoASpec, ask: Ask) -> None:
     """Raise Refused for what only a model that writes the answer can do, where none does."""
     acting = ask.terms.get("acting") or {}
@@ -123,9 +131,12 @@ def _check_writer(spec: MoASpec, ask: Ask) -> None:
         )
 
 
-def _check_enough(ask: Ask, most: float | None, admission: Admission) -> None:
-    """Raise Refused where a turn that goes on may cost more than is left: its terms are settled already."""
-    if ask.place is None or not ask.place.resume or most is None or admission.max_cost is None:
+def check_enough(ask: Ask, most: float | None, admission: Admission) -> None:
+    """Raise Refused where a run that is kept may cost more than is left: its terms are kept with it.
+
+    So it could not go on on another day.
+    """
+    if ask.place is None or most is None or admission.max_cost is None:
         return
     if admission.max_cost < most:
         admission.settle(0.0)
@@ -138,16 +149,22 @@ def _check_enough(ask: Ask, most: float | None, admission: Admission) -> None:
         )
 
 
-def _lowered(ask: Ask, most: float | None, admission: Admission) -> Terms:
-    """Return the terms of a run that may cost no more than what is left to its key.
-
-    Where as much is left as it costs at most, calls that have to be repeated may add to that.
-    """
-    if admission.max_cost is None or most is None or admission.max_cost >= most:
+def _lowered(ask: Ask, admission: Admission) -> Terms:
+    """Return the terms of a run that is not kept, which may cost no more than what is left to its key."""
+    if ask.place is not None or not admission.left:
         return ask.terms
     limits = dict(ask.terms.get("limits") or {})
-    limits["max_cost"] = min(limits.get("max_cost", admission.max_cost), admission.max_cost)
+    limits["max_cost"] = min(limits.get("max_cost", admission.left), admission.left)
     return {**ask.terms, "limits": limits}
+
+
+def _capped(spec: MoASpec, terms: Terms) -> Terms:
+    """Return terms by which the answer is no longer than the spec allows: clients may lower that alone."""
+    acting, slot = dict(terms.get("acting") or {}), spec.aggregator.model
+    own = spec.aggregator.max_tokens or (spec.models[slot].max_tokens if slot else None)
+    if own is None or not isinstance(acting.get("max_tokens"), int) or acting["max_tokens"] <= own:
+        return terms
+    return {**terms, "acting": {**acting, "max_tokens": own}}
 
 
 class _OneRun:

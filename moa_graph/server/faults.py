@@ -85,6 +85,9 @@ def fault_of(error: Exception) -> Refused:
     for known, status, kind, code in _STATUSES:
         if isinstance(error, known):
             headers = {"Retry-After": "1"} if isinstance(error, ThreadBusy) else {}
+            if isinstance(error, RunError) and error.calls:
+                # OpenAI's clients would ask twice more by themselves, and pay for all of it again.
+                headers["x-should-retry"] = "false"
             return Refused(status, _told(error, code), kind=kind, code=code, headers=headers)
     return Refused(500, "the server failed; the error is in its log", kind="server_error", code="internal")
 

@@ -33,13 +33,20 @@ _MOMENT = 5
 
 
 class Admission:
-    """Be the right to run once; `max_cost` is USD that the run may cost, None where its key has no limit.
+    """Be the right to run once; `max_cost` is USD that are reserved for it, None where its key has no limit.
 
-    So much is counted against the key's day from the beginning, whatever becomes of this process.
+    So much is counted against the key's day from the beginning, whatever becomes of this process. `left` is
+    what the key had left then.
     """
 
-    def __init__(self, max_cost: float | None = None, correct: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        max_cost: float | None = None,
+        correct: Callable[[float], None] | None = None,
+        left: float | None = None,
+    ) -> None:
         self.max_cost = max_cost
+        self.left = left
         self._correct = correct
 
     def settle(self, cost: float | None) -> None:
@@ -78,15 +85,20 @@ class Limiter:
         return self._places.waiting
 
     @asynccontextmanager
-    async def admitted(self, key: Key, most: float | None) -> AsyncIterator[Admission]:
+    async def admitted(
+        self, key: Key, most: float | None, *, request: bool = True
+    ) -> AsyncIterator[Admission]:
         """Give a request its place, and its key's money; `most` is USD that it costs at most, None: unknown.
+
+        With `request` it counts among the key's requests per minute.
 
         Raises Refused with 429 when the key has used up a limit or no place came free, with 403 when its
         cost per day is limited and the run's cost is not, and with 503 once the server shuts down.
         """
         self._places.check()
         with self._counted(key):
-            await self._count_request(key)
+            if request:
+                await self._count_request(key)
             admission = await self._reserved(key, most)
             try:
                 await self._places.take()
@@ -173,7 +185,7 @@ class Limiter:
             )
         if most > left:
             self._correct(day, left - most)
-        return Admission(min(most, left), lambda amount: self._correct(day, amount))
+        return Admission(min(most, left), lambda amount: self._correct(day, amount), left)
 
     def _correct(self, day: str, amount: float) -> None:
         """Change a day's sum, which nobody waits for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -123,11 +124,16 @@ class Performer:
     async def most(self, ask: Ask) -> float | None:
         """Return USD that a run costs at most when no call has to be repeated; None: that has no bound."""
         spec = self.models[ask.model]
-        if ask.place is not None and ask.place.resume:
-            return (await self.runs(ask.model).turn(ask.place.thread, ask.place.turn)).cost_left
+        if ask.place is not None:
+            with suppress(ThreadError):  # one that is new
+                return (await self.runs(ask.model).turn(ask.place.thread, ask.place.turn)).cost_left
         before = await self.runs(ask.model).messages(ask.place.thread) if ask.place is not None else []
-        tokens = sum(estimate_tokens(str(message.text)) for message in [*before, *ask.messages])
+        tokens = sum(estimate_tokens(_said(message)) for message in [*before, *ask.messages])
+        acting = ask.terms.get("acting") or {}
+        tokens += sum(estimate_tokens(_json(acting[name])) for name in _SHOWN if acting.get(name))
         bound = estimate(spec, self._resources[ask.model].models.price, (), tokens).max_cost
+        if bound is None:
+            return None
         bounds = [bound, spec.limits.max_cost, (ask.terms.get("limits") or {}).get("max_cost")]
         return min((each for each in bounds if each is not None), default=None)
 
@@ -212,6 +218,21 @@ class Performer:
         if run is None or run.message is None or run.turn != place.turn:
             raise ThreadError("the thread went on with another turn", hint="Ask again.")
         return run.message, [*run.proposals, *run.aides]
+
+
+_SHOWN = ("tools", "response_format")
+"""Arguments of the aggregator's call that providers count among its input."""
+
+
+def _said(message: BaseMessage) -> str:
+    """Return all that a message puts into a prompt: also its calls, and its pictures as they are sent."""
+    content = message.content if isinstance(message.content, str) else _json(message.content)
+    calls = [*message.tool_calls, *message.invalid_tool_calls] if isinstance(message, AIMessage) else []
+    return content + (_json(calls) if calls else "")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 async def _next(parts: asyncio.Queue[Part | None], silence: float | None) -> Part | None:

@@ -42,7 +42,7 @@ class Turns:
         """Keep what an answer bears; an answer that is paid for is not lost when that fails."""
         question, turns = _question(messages), turns_of(answer)
         try:
-            name = _name(key, model, messages[question], answer) if question is not None else None
+            name = _name(key, model, _digest(messages[question]), answer) if question is not None else None
             if name is not None and turns:
                 await self._shelf.put(name, self._sealed(turns), KEPT)
         except Exception as error:  # noqa: BLE001 - see above
@@ -57,7 +57,8 @@ class Turns:
         if question is None or not isinstance(messages[-1], ToolMessage):
             return messages  # nobody goes on
         try:
-            names = [_name(key, model, messages[question], message) for message in messages[question:]]
+            asked = _digest(messages[question])
+            names = [_name(key, model, asked, message) for message in messages[question:]]
             found = await asyncio.gather(*map(self._found, names, messages[question:]))
         except Exception as error:  # noqa: BLE001 - see above
             _LOG.warning("The turn's references cannot be read; all are asked again: %s", error)
@@ -87,15 +88,20 @@ def _question(messages: Sequence[BaseMessage]) -> int | None:
     return next((number for number in numbers if isinstance(messages[number], HumanMessage)), None)
 
 
-def _name(key: Key, model: str, question: BaseMessage, answer: BaseMessage) -> str | None:
+def _name(key: Key, model: str, question: str, answer: BaseMessage) -> str | None:
     """Return the name under which an answer's part is kept, None for what calls no tools."""
     if not isinstance(answer, AIMessage):
         return None
     ids = sorted(str(call["id"]) for call in [*answer.tool_calls, *answer.invalid_tool_calls])
     if not ids:
         return None
-    parts = json.dumps([model, question.content, ids], sort_keys=True)
+    parts = json.dumps([model, question, ids], sort_keys=True)
     return f"turn/{key.id}/{sha256(parts.encode()).hexdigest()}"
+
+
+def _digest(question: BaseMessage) -> str:
+    """Return what tells a question apart; it may be long, and every name after it has it."""
+    return sha256(json.dumps(question.content, sort_keys=True).encode()).hexdigest()
 
 
 def _bearing(message: BaseMessage, turns: dict[str, Any]) -> BaseMessage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
@@ -48,6 +49,11 @@ def check(settings: Settings, specs: Sequence[MoASpec]) -> None:
         raise MoAError(f"two specs are named {twice!r}", hint="Each spec is a model id: rename one of them.")
     read_hosts(settings.allowed_hosts)
     read_origins(settings.origins)
+    if settings.reuse_port and not settings.db.startswith(("postgresql:", "postgres:")):
+        raise MoAError(
+            "processes that share a port share their threads, too, and SQLite is for one process",
+            hint="Give all of them one --db postgresql://…, or leave out --reuse-port.",
+        )
     if settings.host not in LOOPBACK and settings.keys is None:
         raise MoAError(
             f"{settings.host} is reached from other machines, and nobody would have to show a key",
@@ -108,6 +114,13 @@ async def serve(
 def _listener(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = (settings.host.strip("[]"), settings.port)
+    if settings.reuse_port:
+        # Bound, not listening: the kernel deals connections to all that listen, and nothing is ready yet.
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        return listener
     return socket.create_server(address, family=family, backlog=2048, reuse_port=settings.reuse_port)
 
 
@@ -153,7 +166,8 @@ class _Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
-        """End in good order at the first signal, without waiting at the second."""
-        self.force_exit = self.should_exit
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's
+        """End in good order at the first signal, at once at the second: what is kept is kept by then."""
+        if self.should_exit:
+            os._exit(128 + sig)
         self.should_exit = True

@@ -58,6 +58,26 @@ def test_an_interval_that_holds_zero_is_never_called_a_difference(run: Any) -> N
     assert out.count("depends on the load") == 1
 
 
+def test_answers_that_were_read_in_different_ways_are_called_neither_higher_nor_lower(
+    run: Any, tmp_path: Path
+) -> None:
+    for name, signs, how in (("a", "+" * 20, "number"), ("b", "-" * 20, "last-line")):
+        run(signs, signs)
+        (tmp_path / name).mkdir()
+        (tmp_path / "a.jsonl").rename(tmp_path / name / "records.jsonl")
+        (tmp_path / name / "evaluation.json").write_text(json.dumps({"extract": {"by": how}}))
+    app = typer.Typer()
+    app.command()(compare)
+    out = CliRunner().invoke(app, ["a", "b"]).stdout
+    assert "b is" not in out
+    assert "right in both" not in out
+    assert "wrong → right" not in out
+    assert "unknown: correct\n" in out
+    assert "read in different ways, a by number, b by last-line. Evaluate one of them again" in out
+    found = json.loads(CliRunner().invoke(app, ["a", "b", "--json"]).stdout)
+    assert (found["readings"], found["lost"], found["unscored"]) == (["number", "last-line"], [], 20)
+
+
 def test_long_lists_are_cut_unless_all_is_asked_for(run: Any) -> None:
     out = run("-" * 23, "+" * 23).stdout
     assert out.count(": 5 → 4 (gold: 4)") == 20

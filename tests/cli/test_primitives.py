@@ -273,7 +273,7 @@ def test_check_says_who_sees_what(moa: Moa, written: Written) -> None:
     }
     deep = {**DEEP, "references": {"see": {"a": ["b"]}}, "concurrency": 1}
     last = {"name": "last", "proposers": ["c"], "references": {"from": "none"}}
-    own = {"name": "own", "proposers": ["c"], "references": {"from": "own"}}
+    own = {"name": "own", "proposers": ["a", "c"], "references": {"from": "own"}}
     groups = {"name": "groups", "proposers": ["c"], "references": {"see": [["c"]], "order": "shuffled"}}
     layers = [DRAFT, deep, revise, own, groups, last]
     spec = written(layers, {**VOTE, "references": {"from": "all"}})

@@ -120,17 +120,49 @@ def test_win_rates_are_those_of_the_verdicts_and_nothing_is_asked(
     result = moa("report", "one", "two", *options, "-o", "f.svg")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0] == "win rate by number of proposers, in %, with 95 % intervals over 10 questions"
+    assert (
+        lines[0]
+        == "win rate by number of proposers against base, in %, with 95 % intervals over 10 questions"
+    )
     assert lines[2].split() == ["curve", "proposers", "win", "rate"]
     assert [line.split()[:3] for line in lines[3:]] == [["answer", "1", "55.0"], ["answer", "2", "100.0"]]
     assert b"win rate" in (tmp_path / "f.svg").read_bytes()
     record = json.loads(moa("report", "one", "two", *options, "--json").stdout)
-    assert (record["measure"], record["questions"]) == ("win rate", 10)
+    assert (record["measure"], record["against"], record["questions"]) == ("win rate", "base", 10)
+
+
+def test_win_rates_are_of_the_questions_on_which_every_run_was_judged(
+    moa: Moa, judged: list[str], tmp_path: Path
+) -> None:
+    lines = (tmp_path / "two.verdicts").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["id"] in set("12345")]
+    (tmp_path / "two.verdicts").write_text("".join(kept))
+    result = moa("report", "one", "two", *judged, "--verdicts", "two.verdicts", "--figure", "cost-quality")
+    assert result.stderr == "5 questions left out: not judged in every run\n"
+    assert "over 5 questions" in result.stdout
+    assert "50.0 [50.0, 50.0]" in result.stdout  # the one that `one` won is not among them
+    kept = [line for line in lines if json.loads(line)["id"] == "7"]
+    (tmp_path / "two.verdicts").write_text("".join(kept))
+    (tmp_path / "one.verdicts").write_text((tmp_path / "one.verdicts").read_text().replace('"7"', '"77"'))
+    refused = moa("report", "one", "two", *judged, "--verdicts", "two.verdicts")
+    assert "no question is judged in all of the runs" in refused.stderr
+
+
+@pytest.mark.parametrize("figure", ["by-layer", "by-proposers", "single-multiple", "cost-quality"])
+def test_every_figure_is_drawn_of_win_rates(moa: Moa, judged: list[str], tmp_path: Path, figure: str) -> None:
+    options = [*judged, "--verdicts", "two.verdicts", "--figure", figure, "-o", "f.svg"]
+    assert moa("report", "one", "two", *options).exit_code == 0
+    assert b"win rate against base, %" in (tmp_path / "f.svg").read_bytes()
+
+
+def test_verdicts_of_another_judge_do_not_count(moa: Moa, judged: list[str]) -> None:
+    options = ["host:another" if option == "host:judge" else option for option in judged]
+    assert "has both verdicts of this judge" in moa("report", "one", *options).stderr
 
 
 def test_win_rates_by_layer_are_of_runs_of_different_depth(moa: Moa, judged: list[str]) -> None:
     lines = moa("report", "one", *judged).stdout.splitlines()
-    assert lines[0].startswith("win rate by number of layers, ")
+    assert lines[0].startswith("win rate by number of layers against base, ")
     assert lines[-1].split()[:3] == ["answer", "2", "55.0"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Moa
+from tests.evaluation.runs_of_eval import written_run
 
 RESULTS: dict[str, Any] = {
     "ids": [str(n) for n in range(8)],
@@ -85,6 +86,25 @@ def test_enough_questions_are_tested_without_a_warning(moa: Moa, tmp_path: Path)
     assert json.loads(moa("select", "--answers", "many.json", "--k", "2", "--json").stdout)["unscored"] == [
         "c"
     ]
+
+
+def test_questions_that_an_early_stop_took_away_make_a_table_that_says_it_is_biased(
+    moa: Moa, tmp_path: Path
+) -> None:
+    agreed = {"a": "+" * 15 + "-+-+-", "b": "+" * 15 + "+-+--", "c": "." * 15 + "+++--"}
+    written_run(tmp_path / "stopped", {"draft": agreed}, [True] * 20)
+    options = ("select", "--answers", "stopped", "--k", "2")
+    result = moa(*options)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(
+        "warning: the table is biased: 15 of 20 questions are left out because a proposer was cut or not "
+        "asked. Where agreement"
+    )
+    left_out = "15 questions left out: not every model has a score for them; in 15 of them a proposer was cut"
+    assert left_out in result.stdout
+    found = json.loads(moa(*options, "--json").stdout)
+    assert (found["left_out"], found["cut"]) == (15, 15)
+    assert "the table is biased" in found["warnings"][0]
 
 
 def test_lambda_weighs_agreement_against_the_score(moa: Moa, answers: str) -> None:

@@ -126,6 +126,40 @@ def test_records_of_an_evaluation_give_the_first_layer_by_model(tmp_path: Path) 
     assert results.left_out == 1
 
 
+def test_questions_on_which_a_proposer_was_cut_or_not_asked_are_counted_apart(tmp_path: Path) -> None:
+    cut = record("q2", ("draft/a", "p:x", "4", True), ("draft/b", "p:y", None, None))
+    cut["proposals"][1]["status"] = "cut"
+    folder = evaluated(
+        tmp_path,
+        record("q1", ("draft/a", "p:x", "4", True), ("draft/b", "p:y", "5", False)),
+        cut,
+        record("q3", ("draft/a", "p:x", "4", True)),  # b was not asked
+        {"id": "q4", "status": "failed", "correct": False, "proposals": []},
+    )
+    results = read_results(folder)
+    assert (results.ids, results.left_out, results.cut) == (["q1"], 3, 2)
+
+
+def test_a_proposal_without_a_gold_answer_is_not_taken_for_cut(tmp_path: Path) -> None:
+    folder = evaluated(
+        tmp_path,
+        record("q1", ("draft/a", "p:x", "4", True)),
+        record("q2", ("draft/a", "p:x", "4", None)),
+    )
+    assert (read_results(folder).left_out, read_results(folder).cut) == (1, 0)
+
+
+def test_where_a_proposer_was_cut_everywhere_it_is_said_what_to_do(tmp_path: Path) -> None:
+    folder = evaluated(
+        tmp_path,
+        record("q1", ("draft/a", "p:x", "4", True)),
+        record("q2", ("draft/b", "p:y", "4", True)),
+    )
+    with pytest.raises(MoAError, match="no question that every model has a score for") as refused:
+        read_results(folder)
+    assert "evaluate a spec without an early stop" in refused.value.hint
+
+
 def test_proposers_of_one_model_go_by_their_own_names(tmp_path: Path) -> None:
     folder = evaluated(
         tmp_path,

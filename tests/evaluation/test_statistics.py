@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 
 from moa_graph.errors import MoAError, ModelNotReady
@@ -117,6 +118,11 @@ def test_fewer_than_six_items_tell_nothing_whatever_they_say() -> None:
 )
 def test_the_sign_test_is_exact(one: int, other: int, chance: float) -> None:
     assert sign_test(one, other) == pytest.approx(chance)
+
+
+def test_the_sign_test_takes_counts_of_numpy() -> None:
+    counts = np.array([True] * 150 + [False] * 50)
+    assert sign_test(counts.sum(), (~counts).sum()) == sign_test(150, 50) > 0
 
 
 def test_without_numpy_the_install_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from moa_graph.errors import MoAError
@@ -36,6 +37,11 @@ def test_a_side_is_preferred_only_where_interval_and_sign_test_agree(
     preferences: list[float], preferred: str | None
 ) -> None:
     assert win_rate(preferences).preferred == preferred
+
+
+def test_preferences_of_numpy_are_told_as_others_are() -> None:
+    preferences = [1.0] * 150 + [0.0] * 50
+    assert win_rate(list(np.array(preferences))).preferred == win_rate(preferences).preferred == "answer"
 
 
 @pytest.mark.parametrize("preferences", [[], [None, None]])

@@ -186,3 +186,12 @@ def test_cleaned_text_can_be_encoded_and_stored(text: str) -> None:
     cleaned.encode()
     assert changed == (cleaned != text)
     assert len(cleaned) == len(text)
+
+
+def test_a_call_whose_stream_broke_off_is_half_a_call() -> None:
+    half = AIMessage("", tool_calls=[CALL], response_metadata={"model_provider": "openai"})
+    found = judge_message(half, read_text(half), streamed=True, acting=True)
+    assert found is not None
+    assert (found["kind"], found["retryable"]) == ("truncated", True)
+    whole = half.model_copy(update={"response_metadata": {"finish_reason": "tool_calls"}})
+    assert judge_message(whole, read_text(whole), streamed=True, acting=True) is None

@@ -169,9 +169,55 @@ async def test_a_run_may_cost_no_more_than_what_is_left(store: Store, shelf: She
     await house.ask(key(cost_per_day=most * 2))
     await house.ask(key(cost_per_day=most * 0.9))
     await house.ask(key(cost_per_day=1.0), limits={"max_cost": most * 0.8})
-    assert seen[0] == -1.0
+    assert seen[0] == pytest.approx(most * 2)
     assert 0 < seen[1] < most
     assert seen[2] == most * 0.8
+
+
+async def test_an_answer_is_no_longer_than_the_spec_allows(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf, **PRICE)
+    seen: list[Any] = []
+    run = house.served.performer.parts
+
+    def noted(ask: Ask, **options: Any) -> Any:
+        seen.append(ask.terms["acting"].get("max_tokens"))
+        return run(ask, **options)
+
+    house.served.performer.parts = noted  # type: ignore[method-assign]
+    for wanted in (100_000, 10, None):
+        await house.ask(key(), acting={"max_tokens": wanted})
+    assert seen == [1000, 10, None]
+
+
+async def test_a_run_that_is_kept_is_refused_where_its_day_has_too_little_left(
+    store: Store, shelf: Shelf
+) -> None:
+    house = House(store, shelf, **PRICE)
+    poor, place = key(cost_per_day=0.0001), Place("me/t", "1", {})
+    with pytest.raises(Refused, match="may cost"):
+        await house.ask(poor, place)
+    assert await store.keys() == []
+    await house.ask(key(), place)
+    assert (await house.ask(poor, place)).message.text == "Yes."  # what is answered costs nothing
+
+
+async def test_an_unknown_bound_is_none_whatever_a_client_limits(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf)
+    with pytest.raises(Refused, match="no bound") as refused:
+        await house.ask(key(cost_per_day=1.0), limits={"max_cost": 0.001})
+    assert refused.value.code == "cost_unknown"
+
+
+async def test_tools_and_pictures_count_in_what_a_run_costs_at_most(store: Store, shelf: Shelf) -> None:
+    performer = House(store, shelf, **PRICE).served.performer
+    plain = await performer.most(Ask("team", QUESTION, Terms()))
+    tool = {"type": "function", "function": {"name": "f", "description": "word " * 1000}}
+    picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}]
+    for messages, acting in ((QUESTION, {"tools": [tool]}), ([HumanMessage(picture)], {})):
+        more = await performer.most(Ask("team", messages, Terms(acting=acting)))
+        assert plain is not None
+        assert more is not None
+        assert more > plain + 0.0005
 
 
 async def test_a_turn_that_goes_on_waits_for_a_day_with_enough_money(store: Store, shelf: Shelf) -> None:

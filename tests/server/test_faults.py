@@ -47,6 +47,11 @@ def test_who_is_busy_is_asked_again_soon() -> None:
     assert fault_of(ThreadBusy("busy")).headers == {"Retry-After": "1"}
 
 
+def test_who_has_paid_is_not_asked_again_by_a_client_of_its_own_accord() -> None:
+    assert fault_of(QuorumNotMet("few", calls=3)).headers == {"x-should-retry": "false"}
+    assert fault_of(QuorumNotMet("few")).headers == {}
+
+
 def test_a_refusal_stays_what_it_is() -> None:
     refused = Refused(418, "no", param="x")
     assert fault_of(refused) is refused

@@ -33,6 +33,12 @@ def test_other_machines_are_refused_without_keys(host: str, tmp_path: Path) -> N
     check(Settings(host=host, keys=keys), [spec()])
 
 
+def test_sqlite_is_for_one_process() -> None:
+    with pytest.raises(MoAError, match="SQLite is for one process"):
+        check(Settings(reuse_port=True), [spec()])
+    check(Settings(reuse_port=True, db="postgresql://u@h/d"), [spec()])
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]"])
 def test_loopback_needs_no_keys(host: str) -> None:
     check(Settings(host=host), [spec()])

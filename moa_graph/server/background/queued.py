@@ -129,11 +129,25 @@ class QueuedBackground(Background):
     async def drain(self) -> None:
         """Take up no more, wait for what is under way, and put back what lasts too long."""
         working, self._working = self._working, None
-        patience = self._served.settings.drain + LAST_WORDS if working else 0.0
-        while working is not None and not working.done():
-            working.cancel()  # and again: some libraries lose a cancellation
-            await asyncio.wait({working}, timeout=patience)
-            patience = LAST_WORDS
+        if working is None:
+            return
+        living = asyncio.create_task(self._live_on(), name="signs of life of background turns that end")
+        patience = self._served.settings.drain + LAST_WORDS
+        try:
+            while not working.done():
+                working.cancel()  # and again: some libraries lose a cancellation
+                await asyncio.wait({working}, timeout=patience)
+                patience = LAST_WORDS
+        finally:
+            living.cancel()
+        await asyncio.wait({living})
+
+    async def _live_on(self) -> None:
+        """Give signs of life while the last jobs end: procrastinate stops its own before it waits."""
+        while self._worker is not None and self._worker.worker_id is not None:
+            with suppress(ConnectorException, Error):
+                await self._app.job_manager.update_heartbeat(self._worker.worker_id)
+            await asyncio.sleep(HEARTBEAT)
 
     async def _jobs(self, thread: str, turn: str, status: str | None = None) -> Iterable[QueuedJob]:
         """Return the jobs of a turn: those that wait ("todo") and those under way ("doing")."""

@@ -20,8 +20,9 @@ def cut_short(error: Exception) -> AIMessage | None:
     if not isinstance(error, AggregatorFailed) or not error.proposals:
         return None
     last = error.proposals[-1]
+    # A stream that broke off is another matter: that may be tried again, and nobody asked for an end there.
     reason = _REASONS.get(last["failure"]["kind"]) if last["failure"] else None
-    if reason is None or last["layer"] != "aggregator":
+    if reason is None or last["failure"]["retryable"] or last["layer"] != "aggregator":
         return None
     read, written = error.usage.get("input_tokens", 0), error.usage.get("output_tokens", 0)
     return AIMessage(

@@ -144,7 +144,7 @@ def _call_id(id_: str, number: int) -> str:
 
 def _whole_calls(message: AIMessage, id_: str) -> list[dict[str, Any]]:
     """Return the calls of tools; those whose arguments are no JSON as the model wrote them."""
-    valid = [(call, json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
+    valid = [(call, json.dumps(call["args"])) for call in message.tool_calls]
     invalid = [(call, call["args"] or "") for call in message.invalid_tool_calls]
     return [
         {

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from moa_graph.errors import RunError
 from moa_graph.runs.run import Run
-from moa_graph.server.asking import Served, parts_of
+from moa_graph.server.asking import Served, check_enough, parts_of
 from moa_graph.server.bodies import checked, inlined, read_body
 from moa_graph.server.detail import detail_of, wants_detail, wants_progress
 from moa_graph.server.faults import Refused, fault_of
@@ -84,6 +84,8 @@ async def create_response(request: Request) -> Response:
     detail = wants_detail(request.headers, asked.metadata)
     progress = wants_progress(request.headers, asked.metadata)
     one = _Asked(served, key, placed, ask, detail, progress, notes)
+    if placed.known and placed.place is not None and placed.place.notes.get("cancelled"):
+        return JSONResponse(_standing(request, *await find(served, key, str(placed.frame.id))))
     if asked.background:
         return JSONResponse(await _queued(one, terms))
     if not asked.stream:
@@ -162,6 +164,7 @@ async def _queued(one: _Asked, terms: Terms) -> Json:
         limited = one.key.limits.cost_per_day is not None
         most = await one.served.performer.most(one.ask) if limited else None
         async with one.served.limiter.admitted(one.key, most) as admission:
+            check_enough(one.ask, most, admission)
             admission.settle(0.0)  # who runs it reserves what it costs
             run = await runs.submit(
                 one.ask.messages, thread=kept.thread, turn=kept.turn, terms=terms, notes=kept.notes

@@ -152,7 +152,7 @@ def output_of(id_: ResponseId, message: AIMessage) -> list[Json]:
 
 def calls_of(id_: ResponseId, message: AIMessage) -> list[Json]:
     """Return the calls of functions; arguments that are no JSON stay as the model wrote them."""
-    valid = [(call, json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
+    valid = [(call, json.dumps(call["args"])) for call in message.tool_calls]
     invalid = [(call, call["args"] or "") for call in message.invalid_tool_calls]
     return [
         {
@@ -199,7 +199,8 @@ def cut_short(error: Exception) -> tuple[str, str] | None:
         return None
     last = error.proposals[-1]
     reason = _CUT.get(last["failure"]["kind"]) if last["failure"] else None
-    if reason is None or last["layer"] != "aggregator":
+    # A stream that broke off may be tried again: it is no limit that somebody set.
+    if reason is None or last["failure"]["retryable"] or last["layer"] != "aggregator":
         return None
     return reason, last["text"] if reason == "max_output_tokens" else ""
 

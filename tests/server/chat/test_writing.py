@@ -49,7 +49,11 @@ def test_calls_of_tools_stand_alone_and_broken_arguments_stay_as_they_are() -> N
     assert choice.finish_reason == "tool_calls"
     assert choice.message.content is None
     assert [each.to_dict() for each in choice.message.tool_calls or []] == [
-        {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"word": "ő"}'}},
+        {
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "look_up", "arguments": r'{"word": "\u0151"}'},
+        },
         {"id": "call_2", "type": "function", "function": {"name": "look_up", "arguments": "{"}},
     ]
 
@@ -147,7 +151,7 @@ def test_what_was_not_streamed_is_said_whole() -> None:
     message = answered("Hello.", tool_calls=[CALL], additional_kwargs={"reasoning_content": "Greet."})
     chunks = chunks_of(message=message, moa={"cost": 1})
     assert deltas(chunks)[1:3] == [{"reasoning_content": "Greet."}, {"content": "Hello."}]
-    assert calls_in(chunks) == [{"id": "call_1", "name": "look_up", "arguments": '{"word": "ő"}'}]
+    assert calls_in(chunks) == [{"id": "call_1", "name": "look_up", "arguments": r'{"word": "\u0151"}'}]
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
     assert chunks[-1]["moa"] == {"cost": 1}
 

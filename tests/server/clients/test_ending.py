@@ -44,7 +44,7 @@ def proposals_kept(database: Path, text: str) -> bool:
     """Tell whether a proposal with a text is in the store, so that no end of a process can take it away."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         found: int = connection.execute(
-            "SELECT count(*) FROM writes WHERE instr(CAST(value AS TEXT), ?) > 0", (text,)
+            "SELECT count(*) FROM writes WHERE instr(value, ?) > 0", (text.encode(),)
         ).fetchone()[0]
     return found > 0
 

@@ -52,7 +52,7 @@ def test_calls_whose_arguments_are_no_json_are_told_as_the_model_wrote_them() ->
         "", tool_calls=[{"name": "add", "args": {"ü": 1}, "id": "c1"}], invalid_tool_calls=[invalid]
     )
     calls = calls_of(ID, message)
-    assert [call["arguments"] for call in calls] == ['{"ü": 1}', "{"]
+    assert [call["arguments"] for call in calls] == [r'{"\u00fc": 1}', "{"]
     assert calls[1]["call_id"] == ID.of("call", 1)
     assert [item["type"] for item in output_of(ID, message)] == ["function_call"] * 2
 
