@@ -178,7 +178,7 @@ async def test_a_turn_of_a_key_that_was_revoked_fails(stage: Backstage, tmp_path
         revoke_key(ring, "alice")
         await submit(served, f"{alice}/resp/b", owner=alice)
         run = await at_last(served, "failed", f"{alice}/resp/b")
-    assert run.reason == "the key that asked for it was revoked"
+    assert run.reason == "Refused: the key that asked for it was revoked"
 
 
 async def test_a_turn_of_a_spec_that_was_changed_fails_and_says_so(stage: Backstage) -> None:

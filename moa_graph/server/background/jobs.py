@@ -72,7 +72,7 @@ async def _after(store: Store, job: Job, error: Exception) -> float | None:
         case Refused(status=429 | 503):
             return min(_seconds(error.headers), LONGEST)
         case Refused():
-            reason = error.message
+            reason = f"{Refused.__name__}: {error.message}"
         case MoAError():
             reason = f"{type(error).__name__}: {error.message}"
         case _:

@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from moa_graph.errors import ThreadError
 from moa_graph.runs.pinning import check_pin
 from moa_graph.runs.records import ThreadRecord, Turn, read_record
 from moa_graph.runs.run import Run
@@ -194,8 +195,14 @@ async def _is_first_after(served: Served, previous: _Previous, id_: ResponseId) 
 
 async def _fork(served: Served, previous: _Previous, thread: str) -> None:
     """Make a thread that goes on from a response, unless an earlier attempt of the request has made it."""
-    if await read_record(served.performer.store, thread) is None:
+    store = served.performer.store
+    if await read_record(store, thread) is not None:
+        return
+    try:
         await _any_runs(served).fork(previous.thread, to=thread, checkpoint=previous.run.checkpoint)
+    except ThreadError:
+        if await read_record(store, thread) is None:  # else the same request, sent twice, was quicker
+            raise
 
 
 async def _run(served: Served, thread: str, turn: str) -> Run | None:

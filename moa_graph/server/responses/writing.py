@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from moa_graph import errors
 from moa_graph.errors import AggregatorFailed, RunError
 from moa_graph.runs.run import Run
-from moa_graph.server.faults import fault_of
+from moa_graph.server.faults import Refused, fault_of
 from moa_graph.server.responses.ids import ResponseId
 from moa_graph.server.responses.requests import ResponsesRequest
 
@@ -221,6 +221,8 @@ def _message(id_: ResponseId, number: int, text: str, status: str) -> Json:
 def _error_of(run: Run) -> Exception:
     """Return the error that a turn failed with, as its record tells; others than ours are not told."""
     name, _, message = run.reason.partition(": ")
+    if name == Refused.__name__:
+        return Refused(403, message)
     kind = getattr(errors, name, None) if name in errors.__all__ else None
     if not (isinstance(kind, type) and issubclass(kind, RunError)):
         return errors.ModelNotReady(message) if name == "ModelNotReady" else Exception(message)

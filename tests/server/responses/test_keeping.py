@@ -306,6 +306,17 @@ async def test_a_fork_that_was_made_before_a_crash_is_used() -> None:
         assert len(await one.served.performer.store.keys()) == 2
 
 
+async def test_a_request_that_is_sent_several_times_at_once_is_one_fork(tmp_path: Path) -> None:
+    async with desk(z=echoing(), settings={"db": f"sqlite:///{tmp_path}/moa.db"}) as one:
+        first = await one.post({"input": "One."})
+        await after(one, first, "Left.")
+        body = {"input": "Right.", "previous_response_id": first["id"]}
+        told = await asyncio.gather(*(one.post(body, Idempotency_Key="right") for _ in range(4)))
+        assert len({response["id"] for response in told}) == 1
+        assert {text(response) for response in told} == {"One. Right."}
+        assert len(await one.served.performer.store.keys()) == 2
+
+
 # -- taking away ------------------------------------------------------------------------------------------
 
 

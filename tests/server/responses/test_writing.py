@@ -111,3 +111,8 @@ def test_only_an_aggregator_leaves_the_beginning_of_an_answer() -> None:
     assert cut_short(AggregatorFailed("no", proposals=[{**failing("auth"), "failure": None}])) is None
     assert cut_short(AggregatorFailed("no", proposals=[failing("auth")])) is None
     assert cut_short(AggregatorFailed("no", proposals=[failing("truncated")])) == ("max_output_tokens", "Hel")
+
+
+def test_a_turn_that_nobody_may_run_says_why() -> None:
+    error = frame().standing(run("failed", "Refused: the key that asked for it was revoked"))["error"]
+    assert error == {"code": "server_error", "message": "the key that asked for it was revoked"}
