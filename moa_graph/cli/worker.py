@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moa_graph.cli.options import DEFAULT_DB, Db, KeyEnv
+from moa_graph.cli.options import KeyEnv
 from moa_graph.cli.text import count
 from moa_graph.errors import MoAError
 
@@ -26,7 +26,9 @@ __all__ = ["worker"]
 def worker(
     specs: Annotated[list[str], typer.Argument(metavar="SPEC", help="The spec files whose runs are taken.")],
     *,
-    db: Db = DEFAULT_DB,
+    db: Annotated[
+        str, typer.Option(metavar="URL", envvar="MOA_DB", help="The servers' database: postgresql://…")
+    ],
     key_env: KeyEnv = None,
     keys: Annotated[
         Path | None,
@@ -46,23 +48,20 @@ def worker(
 
     from moa_graph.extras import needing  # noqa: PLC0415 -- the worker is an extra, and heavy
 
-    if not db.startswith(("postgresql:", "postgres:")):
+    with needing("worker"):
+        from moa_graph.server.settings import Settings  # noqa: PLC0415 -- an extra
+    from moa_graph.spec.loading import load_spec  # noqa: PLC0415 -- costs start-up time
+
+    settings = Settings(db=db, db_key_env=key_env, keys=keys, background=concurrency)
+    if not settings.shared:
         raise MoAError(
             "a worker takes its runs from PostgreSQL",
             hint="Give --db postgresql://…; with any other store the server runs them itself.",
         )
-    with needing("worker"):
-        import procrastinate  # noqa: F401, PLC0415 -- an extra
-
-        from moa_graph.server.settings import Settings  # noqa: PLC0415 -- an extra
-    from moa_graph.spec.loading import load_spec  # noqa: PLC0415 -- costs start-up time
-
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    loaded = [load_spec(spec) for spec in specs]
-    settings = Settings(db=db, db_key_env=key_env, keys=keys, background=concurrency)
-    asyncio.run(_work(settings, loaded))
+    asyncio.run(_work(settings, [load_spec(spec) for spec in specs]))
 
 
 async def _work(settings: Settings, specs: list[MoASpec]) -> None:

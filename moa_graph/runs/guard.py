@@ -68,9 +68,8 @@ class Guard:
     def broken(self, error: Exception) -> StoreError:
         """Return the error that says so, in one line."""
         reason = " ".join(str(error).split()) or type(error).__name__
-        return StoreError(
-            f"{self.url}: {reason}", hint="Mend the store and resume: what it holds is not lost."
-        )
+        hint = "See to the store, then try again or resume: what it holds is not lost."
+        return StoreError(f"{self.url}: {reason}", hint=hint)
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do work that reads rows: what trips over their shape says that they cannot be trusted."""

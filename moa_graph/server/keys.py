@@ -33,6 +33,7 @@ SECRET = re.compile(r"moa-[A-Za-z0-9_-]{43}")
 _BEARER = re.compile(rf"(?i:bearer) +({SECRET.pattern})")
 _NAME = re.compile(r"(?![0-9a-f]{12}\Z)[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 """A key's name; none that could be another key's id."""
+_MISSING = "Name another file (--keys, MOA_KEYS), or make this one with `moa keys add NAME`."
 _LIST = "`moa keys list` shows those that are there."
 _PATIENCE = 10.0
 """Seconds to wait for somebody else who writes the file."""
@@ -231,7 +232,7 @@ def _read(path: Path) -> tuple[list[_Entry], tuple[int, ...]]:
             stamp = _stamp(os.fstat(stream.fileno()))
             content = stream.read()
     except OSError as error:
-        hint = "Make one with `moa keys add NAME`." if isinstance(error, FileNotFoundError) else ""
+        hint = _MISSING if isinstance(error, FileNotFoundError) else ""
         raise MoAError(f"cannot read {path}: {error.strerror or error}", hint=hint) from error
     try:
         entries = _File.model_validate_json(content).keys

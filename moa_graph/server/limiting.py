@@ -129,7 +129,7 @@ class Limiter:
         """Count a run against its key's, also while it waits: else one key could fill the queue."""
         limit = key.limits.concurrent_runs
         if limit is not None and self._runs[key.id] >= limit:
-            raise _busy(f"the key's limit is {limit} runs at once", "concurrent_runs_exceeded", 1)
+            raise _busy(f"the key's limit of runs at once is {limit}", "concurrent_runs_exceeded", 1)
         self._runs[key.id] += 1
         try:
             yield
@@ -146,7 +146,7 @@ class Limiter:
         count = await self._shelf.add(f"rpm/{key.id}/{minute}", 1, 2 * _MINUTE)
         if count > limit:
             seconds = (minute + 1) * _MINUTE - now
-            raise _busy(f"the key's limit is {limit} requests per minute", "rate_limit_exceeded", seconds)
+            raise _busy(f"the key's limit of requests per minute is {limit}", "rate_limit_exceeded", seconds)
 
     async def _reserved(self, key: Key, most: float | None) -> Admission:
         """Return an admission for which the key's money is reserved."""

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from moa_graph.errors import MoAError
+from moa_graph.extras import needing
 from moa_graph.runs.serializer import make_serializer
 from moa_graph.runs.stores import open_store
 from moa_graph.server.app import make_app
@@ -47,9 +48,12 @@ def check(settings: Settings, specs: Sequence[MoASpec]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise MoAError(f"two specs are named {twice!r}", hint="Each spec is a model id: rename one of them.")
+    if settings.shared:
+        with needing("worker"):
+            import procrastinate  # noqa: F401, PLC0415 -- an extra
     read_hosts(settings.allowed_hosts)
     read_origins(settings.origins)
-    if settings.reuse_port and not settings.db.startswith(("postgresql:", "postgres:")):
+    if settings.reuse_port and not settings.shared:
         raise MoAError(
             "processes that share a port share their threads, too, and SQLite is for one process",
             hint="Give all of them one --db postgresql://…, or leave out --reuse-port.",

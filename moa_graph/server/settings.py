@@ -44,6 +44,11 @@ class Settings:
     background: int = 8
 
     @property
+    def shared(self) -> bool:
+        """Tell whether other processes may work on the same database."""
+        return self.db.partition(":")[0] in ("postgresql", "postgres")
+
+    @property
     def allowed_hosts(self) -> tuple[str, ...]:
         """Return the names that a request's Host may have; by default those of the interface."""
         if self.hosts:

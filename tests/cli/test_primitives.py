@@ -28,7 +28,7 @@ SAID = {
 }
 
 
-@named("says-(.+)")
+@named("said-by-(.+)")
 def says(call: Call, who: str) -> Reply:
     """Say what the table has for a name."""
     return text_reply(call, SAID[who])
@@ -43,7 +43,7 @@ def written(server: FakeOpenAI, tmp_path: Path) -> Written:
         document = {
             "moa": 1,
             "name": "test",
-            "models": {who: {"model": f"openai:says-{who}", **slot} for who in SAID},
+            "models": {who: {"model": f"openai:said-by-{who}", **slot} for who in SAID},
             "defaults": {"attempts": 1},
             "layers": layers,
             "aggregator": aggregator,
@@ -71,10 +71,10 @@ def test_what_is_left_out_says_why_and_who_ranked_stands_apart(moa: Moa, ranked:
     result = moa("run", ranked, "Why?", "--show-proposals")
     assert result.stdout == f"{SAID['z']}\n"
     made, _, said = result.stderr.partition("What was said about the proposals:\n\n")
-    assert "── draft/a (openai:says-a, left out: ranked 3 of 3)\nThe answer is 12.\n" in made
-    assert "── draft/b (openai:says-b)\nIt is 12.\n" in made
+    assert "── draft/a (openai:said-by-a, left out: ranked 3 of 3)\nThe answer is 12.\n" in made
+    assert "── draft/b (openai:said-by-b)\nIt is 12.\n" in made
     assert "── draft/@ranker" not in made
-    assert said.startswith("── draft/@ranker (openai:says-ranker)\n2 > 3 > 1\n")
+    assert said.startswith("── draft/@ranker (openai:said-by-ranker)\n2 > 3 > 1\n")
 
 
 def test_the_lines_tell_of_the_ranker_and_of_the_selection(moa: Moa, ranked: str) -> None:
@@ -131,7 +131,7 @@ def test_what_a_chooser_says_is_never_the_answer(moa: Moa, written: Written, opt
     result = moa("run", spec, "Why?", "--show-proposals", *options)
     assert result.stdout == "I say 13.\n"
     assert "answered by draft/c (pick): 4 calls" in result.stderr
-    assert "── aggregator/@ranker:pick (openai:says-pick)\n3\n" in result.stderr
+    assert "── aggregator/@ranker:pick (openai:said-by-pick)\n3\n" in result.stderr
 
 
 def test_the_windows_before_the_last_are_not_streamed(moa: Moa, written: Written) -> None:
@@ -168,10 +168,10 @@ def test_a_thread_shows_all_of_it(moa: Moa, written: Written) -> None:
     judge = {"by": "judge", "model": "judge"}
     moa("run", written([{**DRAFT, "select": RANK}, DEEP], VOTE, stop=judge), "Why?", "--thread", "t1")
     out = moa("show", "t1").stdout
-    assert "── draft/a (openai:says-a, left out: ranked 3 of 3)\n" in out
+    assert "── draft/a (openai:said-by-a, left out: ranked 3 of 3)\n" in out
     made, _, said = out.partition("What was said about the proposals:\n")
     assert "@" not in made
-    assert "── draft/@judge (openai:says-judge)\nSTOP\n" in said
+    assert "── draft/@judge (openai:said-by-judge)\nSTOP\n" in said
     assert "\nenough after draft: the judge says that it is enough\n" in said
     assert "\n── answer (draft/b, vote 1 of 2)\nIt is 12.\n" in said
     record = json.loads(moa("show", "t1", "--json").stdout)
@@ -225,7 +225,7 @@ def test_a_recorded_run_with_a_ranker_and_a_judge_is_replayed(
     recorded = moa("run", spec, "Why?", "--record", "run.jsonl", "--json")
     document = json.loads((tmp_path / spec).read_text())
     document["models"] = {
-        slot: {"model": "replay:run.jsonl", "params": {"model": f"openai:says-{slot}"}} for slot in SAID
+        slot: {"model": "replay:run.jsonl", "params": {"model": f"openai:said-by-{slot}"}} for slot in SAID
     }
     (tmp_path / "replay.yaml").write_text(json.dumps(document))
     replayed = json.loads(moa("run", "replay.yaml", "Why?", "--json").stdout)
@@ -238,7 +238,7 @@ def test_a_recorded_run_with_a_ranker_and_a_judge_is_replayed(
 def test_who_was_not_needed_did_not_fail(moa: Moa, written: Written) -> None:
     spec = written([{**DRAFT, "concurrency": 1}], VOTE, stop={**AGREE})
     result = moa("run", spec, "Why?", "--thread", "t1", "--show-proposals")
-    assert "── draft/c (openai:says-c)\n[not needed: enough proposals agree]\n" in result.stderr
+    assert "── draft/c (openai:said-by-c)\n[not needed: enough proposals agree]\n" in result.stderr
     status = moa("status", "t1").stdout
     assert "  draft       2 ok, 1 not needed of 3\n" in status
     assert "failed" not in status

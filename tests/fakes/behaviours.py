@@ -79,6 +79,8 @@ def named(*patterns: str) -> Callable[[Behaviour], Behaviour]:
 
     def register(behaviour: Behaviour) -> Behaviour:
         for pattern in patterns:
+            if pattern in BEHAVIOURS:
+                raise ValueError(f"another behaviour is named {pattern!r}")
             BEHAVIOURS[pattern] = (re.compile(pattern, re.DOTALL), behaviour)
         return behaviour
 
