@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,17 +69,18 @@ def worker(
 async def _work(settings: Settings, specs: list[MoASpec]) -> None:
     from moa_graph.server.serving import open_served  # noqa: PLC0415 -- an extra
 
-    stopped = _signalled()
-    async with open_served(settings, specs) as served:
-        models = ", ".join(spec.name for spec in specs)
-        typer.echo(f"working for {count(len(specs), 'model')}: {models}", err=True)
-        await stopped.wait()
-        typer.echo("waiting for what is under way; once more to end at once", err=True)
-        await served.background.drain()
+    with _signalled() as stopped:
+        async with open_served(settings, specs) as served:
+            models = ", ".join(spec.name for spec in specs)
+            typer.echo(f"working for {count(len(specs), 'model')}: {models}", err=True)
+            await stopped.wait()
+            typer.echo("waiting for what is under way; once more to end at once", err=True)
+            await served.background.drain()
 
 
-def _signalled() -> asyncio.Event:
-    """Return what is set by the first SIGINT or SIGTERM; the second ends the process at once."""
+@contextmanager
+def _signalled() -> Iterator[asyncio.Event]:
+    """Give what is set by the first SIGINT or SIGTERM inside; the second ends the process at once."""
     import asyncio  # noqa: PLC0415 -- costs start-up time
 
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -90,6 +93,9 @@ def _signalled() -> asyncio.Event:
         first = False
         loop.call_soon_threadsafe(stopped.set)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, caught)
-    return stopped
+    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

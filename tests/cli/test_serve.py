@@ -37,11 +37,17 @@ def test_a_port_that_is_taken_is_told(moa: Moa) -> None:
     assert "--port 0" in result.stderr
 
 
-def test_without_the_extra_it_says_how_to_install_it(moa: Moa, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    result = moa("serve", str(QUICKSTART))
+@pytest.mark.parametrize(
+    ("package", "db", "extra"),
+    [("uvicorn", "sqlite:///moa.db", "server"), ("procrastinate", "postgresql://localhost/moa", "worker")],
+)
+def test_without_the_extra_it_says_how_to_install_it(
+    moa: Moa, monkeypatch: pytest.MonkeyPatch, package: str, db: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    result = moa("serve", str(QUICKSTART), "--db", db)
     assert result.exit_code == 2
-    assert "pip install 'moa-graph[server]'" in result.stderr
+    assert f"pip install 'moa-graph[{extra}]'" in result.stderr
 
 
 def test_it_says_where_it_serves_and_ends_with_0(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ async def test_a_second_signal_ends_a_worker_at_once(
 
 
 def test_a_store_that_no_other_process_shares_needs_no_worker(spec: str, moa: Moa) -> None:
-    result = moa("worker", spec)
+    result = moa("worker", spec, "--db", "sqlite:///moa.db")
     assert result.exit_code == 2
     assert "a worker takes its runs from PostgreSQL" in result.stderr
     assert "--db postgresql://" in result.stderr
@@ -144,6 +144,8 @@ def test_a_missing_package_is_named_with_what_installs_it(
     spec: str, moa: Moa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "procrastinate", None)
+    handler = signal.getsignal(signal.SIGTERM)
     result = moa("worker", spec, "--db", "postgresql://localhost/moa")
     assert result.exit_code == 2
     assert "pip install 'moa-graph[worker]'" in result.stderr
+    assert signal.getsignal(signal.SIGTERM) is handler
