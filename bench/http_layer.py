@@ -16,8 +16,8 @@ from bench.figures import Figure, plain
 from bench.setting import QUESTION, CheckedError
 from moa_graph.runs.stores import Store
 from moa_graph.server.app import make_app
+from moa_graph.server.opening import open_served
 from moa_graph.server.performing import Answer, Part, Piece
-from moa_graph.server.serving import open_served
 from moa_graph.server.settings import Settings
 from moa_graph.spec.schema import MoASpec
 from tests.fakes.process import ServerProcess

@@ -53,6 +53,7 @@ async def measure(server: ServerProcess) -> list[Figure]:
         }
         walls, _ = await _in_turn(ways, ROUNDS, served)
     rows = [_added_row(walls["in process"], walls["served"])]
+    rows.append(await _in_a_row(spec_for(server.base_url, late(0.0))))
     spec = spec_for(server.base_url, late(SHORT_LATENCY))
     async with served_by(spec) as served:
         return [*rows, await _first_token_row(spec, served), *await _kept_rows(served)]
@@ -175,6 +176,32 @@ def _added_row(alone: Sequence[float], served: Sequence[float]) -> Figure:
     shown = f"{percentiles(added)} ({percentiles(served)} against {percentiles(alone)}), {len(added)} pairs"
     what = f"`moa serve`, one client, {LATENCY * 1000:g} ms models: a request over the run in process"
     return no_more_than(f"{what}, p50 / p95 / p99", median(added) * 1000, ADDED_GOAL_MS, shown, " ms at p50")
+
+
+async def _in_a_row(spec: MoASpec) -> Figure:
+    """Measure requests that follow each other at once on a connection, as an agent's do."""
+    graph = compiled(spec)
+    async with served_by(spec) as served:
+        ways: dict[str, Ask] = {
+            "in process": lambda: checked_run(graph),
+            "served": lambda: served.ask(CHAT, BODY),
+        }
+        walls: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(3):
+            for name, ask in ways.items():
+                for _ in range(ROUNDS):
+                    began = time.perf_counter()
+                    await ask()
+                    walls[name].append(time.perf_counter() - began)
+    alone, over = (median(walls[name]) * 1000 for name in ways)
+    what = "`moa serve`, one client, 0 ms models, one request at once after another"
+    return no_more_than(
+        f"{what}: a request over the run in process, p50",
+        over - alone,
+        ADDED_GOAL_MS,
+        f"{over - alone:.1f} ms ({over:.1f} against {alone:.1f} ms)",
+        " ms",
+    )
 
 
 async def _first_token_row(spec: MoASpec, served: Served) -> Figure:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, NotRequired
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from moa_graph.passages import Passage, ShownSource
 from moa_graph.state import Reference
 
-__all__ = ["ADVISE", "Carried", "carried", "plain", "turns_of", "uses_tools"]
+__all__ = ["ADVISE", "Carried", "carried", "last_said", "plain", "turns_of", "uses_tools"]
 
 ADVISE = (
     "You advise another model. It alone can call tools, and it writes the reply. Do not call tools and do "
@@ -38,6 +38,11 @@ class Carried(TypedDict):
 
 
 _CARRIED = TypeAdapter(Carried)
+
+
+def last_said(messages: Sequence[BaseMessage]) -> BaseMessage | None:
+    """Return the last message, instructions aside: they may come after what tools returned."""
+    return next((each for each in reversed(messages) if not isinstance(each, SystemMessage)), None)
 
 
 def uses_tools(messages: Sequence[BaseMessage]) -> bool:

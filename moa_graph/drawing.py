@@ -166,7 +166,7 @@ def _mermaid_text(text: str) -> str:
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP, _PADDING = 204, 52, 14, 16
 _TITLE_HEIGHT, _ARROW, _PILL_WIDTH, _PILL_HEIGHT, _MARGIN = 26, 36, 116, 34, 24
-_DETOUR, _TITLE_CHARACTER, _LANE, _OUT = 40, 9, 18, 60
+_DETOUR, _TITLE_CHARACTER, _LANE, _OUT, _LINE = 27, 9, 18, 60, 13
 _BOXES_PER_ROW = 6
 _CHARACTERS = 27
 """As many as fit into a box in the widest of the usual fonts."""
@@ -184,19 +184,23 @@ _STYLE = """\
     .model { font-size: 11px; fill: #5f6b80; }
     .arrow, .stop { stroke: #7c8aa5; stroke-width: 1.6; fill: none; marker-end: url(#head); }
     .stop { stroke-dasharray: 5 4; }
-    .stop-text { font-size: 11px; fill: #5f6b80; }"""
+    .stop-text, .sight { font-size: 11px; fill: #5f6b80; }
+    .sight { paint-order: stroke; stroke: #ffffff; stroke-width: 3px; }"""
 
 
 def svg(spec: MoASpec) -> str:
     """Return a self-contained SVG: rows of boxes, a frame per layer, arrows from layer to layer.
 
     On the left an arrow leads to a step from each layer before the last one whose proposals it sees; one that
-    sees nothing of the step before has a dashed arrow from there. On the right dashed arrows lead to the
+    sees nothing of the step before has a dashed arrow from there. Arrows say what of them is seen, where that
+    is not all. On the right dashed arrows lead to the
     aggregator from each layer after which it may be enough.
     """
     groups, stops, reads = _groups(spec), _stops(spec), _reads(spec)
     farther = {
-        place: far for place, seen in reads.items() if (far := [each for each in seen if each < place - 1])
+        place: far
+        for place, seen in reads.items()
+        if (far := {each: words for each, words in sorted(seen.items()) if each < place - 1})
     }
     left = _LANE * len(farther)
     width = max(_frame(group).width for group in groups) + 2 * _MARGIN + left
@@ -205,19 +209,21 @@ def svg(spec: MoASpec) -> str:
     top += _PILL_HEIGHT
     tops = []
     for place, group in enumerate(groups):
-        parts.append(_arrow(middle, top, dashed=place - 1 not in reads.get(place, [place - 1])))
+        parts += _arrow(middle, top, reads.get(place, {place - 1: ""}).get(place - 1))
         top += _ARROW
         tops.append(top)
         parts += _drawn(group, middle, top, final=group is groups[-1])
         top += _frame(group).height
-    parts += [_arrow(middle, top), *_pill("answer", middle, top + _ARROW)]
+    parts += [*_arrow(middle, top, ""), *_pill("answer", middle, top + _ARROW)]
     starts = [(middle - _frame(group).width / 2, y) for group, y in zip(groups, tops, strict=True)]
     for lane, (place, far) in enumerate(farther.items()):
-        parts += _lane([starts[each] for each in far], starts[place], _MARGIN / 2 + _LANE * lane)
+        ways = [(starts[each], words) for each, words in far.items()]
+        parts += _lane(ways, starts[place], _MARGIN / 2 + _LANE * lane)
     if spec.stop is not None and stops:
         ends = [(middle + _frame(group).width / 2, y) for group, y in zip(groups, tops, strict=True)]
-        parts += _detour([ends[place] for place in stops], ends[-1], width, f"stop: {stop_words(spec.stop)}")
-        width += _DETOUR
+        lines = f"stop: {stop_words(spec.stop)}".split(", ")
+        parts += _detour([ends[place] for place in stops], ends[-1], width, lines)
+        width += _DETOUR + _LINE * len(lines)
     height = top + _ARROW + _PILL_HEIGHT + _MARGIN
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
@@ -296,21 +302,39 @@ def _pill(text: str, middle: float, top: float) -> Iterator[str]:
     yield f'<text class="pill-text" x="{middle:g}" y="{top + 22:g}">{text}</text>'
 
 
-def _arrow(middle: float, top: float, *, dashed: bool = False) -> str:
-    style = ' style="stroke-dasharray: 5 4"' if dashed else ""
-    return f'<path class="arrow" d="M{middle:g} {top + 3:g} V{top + _ARROW - 3:g}"{style}/>'
+def _arrow(middle: float, top: float, words: str | None) -> Iterator[str]:
+    """Yield an arrow down to a step, and what of the step before it sees; None for nothing."""
+    style = ' style="stroke-dasharray: 5 4"' if words is None else ""
+    yield f'<path class="arrow" d="M{middle:g} {top + 3:g} V{top + _ARROW - 3:g}"{style}/>'
+    if said := "then" if words is None else words:
+        place = f'x="{middle + 9:g}" y="{top + _ARROW / 2 + 2:g}" style="text-anchor: start"'
+        yield f'<text class="sight" {place}>{_xml(said)}</text>'
 
 
-def _lane(starts: Sequence[tuple[float, float]], end: tuple[float, float], x: float) -> Iterator[str]:
-    """Yield lines along the left side from the frames that begin at `starts` to the one at `end`."""
-    for left, top in starts:
-        line = f"M{left - 3:g} {top + _OUT:g} H{x:g} V{end[1] + _TITLE_HEIGHT:g} H{end[0] - 3:g}"
-        yield f'<path class="arrow" d="{line}"/>'
+_Corner = tuple[float, float]
 
 
-def _detour(
-    starts: Sequence[tuple[float, float]], end: tuple[float, float], x: float, label: str
-) -> Iterator[str]:
+def _lane(ways: Sequence[tuple[_Corner, str]], end: _Corner, x: float) -> Iterator[str]:
+    """Yield lines along the left side from frames to the one at `end`, each with what of theirs is seen.
+
+    `ways` are the upper left corners of the frames from top to bottom, with the words.
+    """
+    bottom = end[1] + _TITLE_HEIGHT
+    joins = [*(top + _OUT for (_, top), _ in ways[1:]), bottom]
+    for (left, top), _ in ways:
+        yield f'<path class="arrow" d="M{left - 3:g} {top + _OUT:g} H{x:g} V{bottom:g} H{end[0] - 3:g}"/>'
+    # Beside the part of the line that is this frame's alone: the next one's joins it below.
+    for ((_, top), words), join in zip(ways, joins, strict=True):
+        if words:
+            yield _turned(words, "sight", x + 12, (top + _OUT + join) / 2, -90)
+
+
+def _turned(text: str, style: str, x: float, y: float, degrees: int) -> str:
+    turn = f'transform="rotate({degrees} {x:g} {y:g})"'
+    return f'<text class="{style}" x="{x:g}" y="{y:g}" {turn}>{_xml(text)}</text>'
+
+
+def _detour(starts: Sequence[_Corner], end: _Corner, x: float, lines: Sequence[str]) -> Iterator[str]:
     """Yield dashed lines along the right side from the frames that begin at `starts` to the one at `end`."""
     down = _TITLE_HEIGHT + _BOX_HEIGHT / 2
     first, *others = starts
@@ -319,9 +343,10 @@ def _detour(
     for right, top in others:  # joins the first line
         yield f'<path class="stop" d="M{right + 3:g} {top + down:g} H{x:g}" style="marker-end: none"/>'
     y = (starts[0][1] + end[1]) / 2 + down
-    turned = f'transform="rotate(90 {x + 8:g} {y:g})"'
-    text = _xml(_clip(label, -8))
-    yield f'<text class="stop-text" x="{x + 8:g}" y="{y:g}" {turned}>{text}</text>'
+    yield f"<g><title>{_xml(', '.join(lines))}</title>"
+    for number, line in enumerate(reversed(lines)):
+        yield _turned(_clip(line, -8), "stop-text", x + 8 + _LINE * number, y, 90)
+    yield "</g>"
 
 
 def _clip_title(group: _Group) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from moa_graph.advising import ADVISE, plain
+from moa_graph.advising import ADVISE, last_said, plain
 from moa_graph.passages import Passage, with_passages
 from moa_graph.state import Reference
 from moa_graph.text import break_mark, mend_mark
@@ -157,7 +157,7 @@ def _extend_user(messages: list[BaseMessage], block: str) -> list[BaseMessage]:
 def _answered(messages: Sequence[BaseMessage]) -> int | None:
     """Return the index of the user message that is being answered; None if the turn is not the user's."""
     human = [index for index, message in enumerate(messages) if isinstance(message, HumanMessage)]
-    if not human or not isinstance(messages[-1], HumanMessage | ToolMessage):
+    if not human or not isinstance(last_said(messages), HumanMessage | ToolMessage):
         return None
     return human[-1]
 

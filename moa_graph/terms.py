@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
-from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from typing_extensions import TypedDict
 
-from moa_graph.advising import Carried, carried
+from moa_graph.advising import Carried, carried, last_said
 from moa_graph.errors import MoAError
 from moa_graph.events import Emit
 from moa_graph.proposers.relay import Relay
 from moa_graph.spec.schema import LimitsSpec, MoASpec
 from moa_graph.spec.writing import spec_hash
 from moa_graph.state import Proposal
+from moa_graph.usage import estimate_tokens
 
 __all__ = [
     "TERMS",
@@ -27,6 +29,7 @@ __all__ = [
     "going_on",
     "going_on_at",
     "lowered",
+    "tokens_of",
     "without_terms",
 ]
 
@@ -94,6 +97,27 @@ _MEASURED = frozenset({"deadline", "max_cost"})
 """Limits that need not be whole numbers."""
 
 
+def tokens_of(messages: Sequence[BaseMessage], acting: Mapping[str, Any] | None) -> int:
+    """Return about how many tokens a conversation puts into a prompt, with what may be acted with."""
+    shown = [_json(acting[name]) for name in _SHOWN if acting.get(name)] if acting else []
+    return sum(map(estimate_tokens, [*map(_said, messages), *shown]))
+
+
+_SHOWN = ("tools", "response_format")
+"""Arguments of the aggregator's call that providers count among its input."""
+
+
+def _said(message: BaseMessage) -> str:
+    """Return all that a message puts into a prompt: also its calls, and its pictures as they are sent."""
+    content = message.content if isinstance(message.content, str) else _json(message.content)
+    calls = [*message.tool_calls, *message.invalid_tool_calls] if isinstance(message, AIMessage) else []
+    return content + (_json(calls) if calls else "")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _is_above_zero(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
@@ -113,7 +137,7 @@ def going_on_at(cadence: str, spec: MoASpec, messages: Sequence[BaseMessage]) ->
     if cadence not in get_args(Cadence):
         raise MoAError(f"there is no fan_out {cadence!r}", hint=f"There are: {', '.join(get_args(Cadence))}.")
     alone = not (spec.layers or spec.retrievers)  # then there is nobody who would be asked again
-    if cadence == "every_call" or alone or not messages or not isinstance(messages[-1], ToolMessage):
+    if cadence == "every_call" or alone or not isinstance(last_said(messages), ToolMessage):
         return None
     turn = carried(messages, spec_hash(spec))
     return turn if turn is None or turn["references"] or not spec.layers else None

@@ -7,13 +7,18 @@ import re
 __all__ = ["break_mark", "clean", "mend_mark"]
 
 _SURROGATE_OR_NUL = re.compile("[\x00\ud800-\udfff]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def clean(text: str) -> tuple[str, bool]:
     """Replace NUL and lone surrogates, which stores refuse, by U+FFFD; tell whether any was there."""
     if text.isascii() and "\0" not in text:  # as most are; this takes no time
         return text, False
-    cleaned, count = _SURROGATE_OR_NUL.subn("\ufffd", text)
+    if not _SURROGATE_OR_NUL.search(text):
+        return text, False
+    # Two halves that came in two pieces of a stream are one character, and none of them is lone.
+    joined = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    cleaned, count = _SURROGATE_OR_NUL.subn("\ufffd", joined)
     return cleaned, count > 0
 
 

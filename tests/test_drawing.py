@@ -319,6 +319,46 @@ def reading(**references: dict[str, Any]) -> MoASpec:
     return special(layers=layers, stop=None, aggregator=final)
 
 
+def test_svg_says_on_every_arrow_what_is_seen_as_mermaid_does() -> None:
+    review = {"see": {"a": ["b"], "b": ["a"]}, "self": False}
+    revise = {"from": [{"layer": "draft", "see": "own"}, {"layer": "review", "see": [["a"], ["b"]]}]}
+    picture = svg(reading(review=review, revise=revise, aggregator={"from": ["draft"]}))
+    assert _texts(picture, "sight") == ["by lists, not its own", "in groups", "then", "own"]
+    assert _texts(svg(reading()), "sight") == []
+
+
+def test_what_is_seen_of_farther_layers_stands_beside_their_own_part_of_the_line() -> None:
+    far = [{"layer": "draft", "see": "own"}, {"layer": "review", "self": False}]
+    layers = [{"name": name, "proposers": ["a", "b"]} for name in ("draft", "review", "revise", "last")]
+    picture = ET.fromstring(
+        svg(special(layers=[*layers[:3], {**layers[3], "references": {"from": far}}], stop=None))
+    )
+    words = [each for each in picture.iter(f"{SVG}text") if each.get("class") == "sight"]
+    frames = [each for each in picture.iter(f"{SVG}rect") if each.get("class") == "group"]
+    edge = min(float(each.get("x", 0)) for each in frames)
+    tops = [float(each.get("y", 0)) for each in frames]
+    assert [each.text for each in words] == ["then", "own", "not its own"]
+    assert all(0 < float(each.get("x", 0)) < edge for each in words[1:])
+    own, others = (float(each.get("y", 0)) for each in words[1:])
+    assert tops[0] < own < tops[1] + 60 < others < tops[3] + 26
+
+
+def test_a_long_stop_is_told_whole() -> None:
+    stop = {"by": "similarity", "threshold": 0.9, "min_layers": 2, "max_layers": 2}
+    picture = svg(special(stop=stop))
+    lines = ["stop: similarity 0.9 or more", "at least 2 layers", "at most 2 layers"]
+    assert _texts(picture, "stop-text") == lines[::-1], "the last one stands nearest to the line"
+    tooltips = [element.text for element in ET.fromstring(picture).iter(f"{SVG}title")]
+    assert ", ".join(lines) in tooltips
+    width = float(ET.fromstring(picture).get("width", 0))
+    places = [
+        each.get("x", "")
+        for each in ET.fromstring(picture).iter(f"{SVG}text")
+        if each.get("class") == "stop-text"
+    ]
+    assert all(float(place) < width - 10 for place in places)
+
+
 def test_an_arrow_leads_to_a_step_from_each_layer_that_it_really_sees() -> None:
     revise = {"from": [{"layer": "draft", "see": "own"}, {"layer": "review", "self": False}]}
     spec = reading(revise=revise, aggregator={"from": ["draft"]})

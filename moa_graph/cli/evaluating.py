@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from moa_graph.evaluation.evaluate import Order
     from moa_graph.evaluation.reports import Summary
     from moa_graph.evaluation.running import Evaluation
+    from moa_graph.evaluation.scoring import ItemError
     from moa_graph.evaluation.statistics import Interval
 
 __all__ = ["conduct"]
 
+_BIASED = (
+    "* cut or not asked in other items: where agreement ends a layer or a run early, the items left are the "
+    "harder ones. To compare proposers, evaluate a spec without `stop`"
+)
 _INTERRUPTED = {"type": "Interrupted", "message": "the evaluation was interrupted", "hint": ""}
 
 
@@ -78,7 +83,7 @@ class _Show:
             extra = {
                 "outputs": None if outputs is None else str(outputs),
                 "left_ids": _left(evaluation),
-                "stopped": evaluation.hopeless,
+                "stopped": evaluation.hopeless or _reached(evaluation),
             }
             typer.echo(to_json({**about, **summary_json(summary), **extra}))
         else:
@@ -87,6 +92,15 @@ class _Show:
         if not self._quiet:
             for line in _remarks(evaluation, summary, order, outputs):
                 typer.echo(line, err=True)
+
+
+def _reached(evaluation: Evaluation) -> ItemError | None:
+    """Return that the ceiling is why items are left, in the form of an error; None where it is not."""
+    ceiling = evaluation.plan.ceiling
+    if ceiling is None or not evaluation.left:
+        return None
+    message = f"the ceiling of {dollars(ceiling.dollars)} is reached, {dollars(ceiling.spent)} spent"
+    return {"type": "CeilingReached", "message": message}
 
 
 def _left(evaluation: Evaluation) -> list[str | int]:
@@ -116,8 +130,10 @@ def _accuracies(summary: Summary) -> list[str]:
         add("answer, failed left out", summary["accuracy_of_answered"], *of)
     for proposer in summary["proposers"]:
         counts = (proposer["judged"], proposer["failed"], proposer["unread"])
-        add(one_line(proposer["id"]), proposer["accuracy"], *counts)
-    return columns(rows, right={1, 2, 3, 4})
+        mark = " *" if proposer["unasked"] and proposer["judged"] else ""
+        add(one_line(proposer["id"]) + mark, proposer["accuracy"], *counts)
+    note = [_BIASED] if any(row[0].endswith(" *") for row in rows) else []
+    return [*columns(rows, right={1, 2, 3, 4}), *note]
 
 
 def _took(summary: Summary) -> list[str]:

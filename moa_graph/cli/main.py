@@ -70,6 +70,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except _UsageError as error:
+            error.message = error.message.removeprefix(
+                "Value error, "
+            )  # pydantic's, which typer leaves there
             message = error.format_message()
             self._as_json(ctx, words, {"type": "UsageError", "message": message, "hint": ""})
             raise

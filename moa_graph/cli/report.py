@@ -76,11 +76,14 @@ def report(
     read = _read(runs, against, model, verdicts, dataset)
     shape, curves = curves_of(figure.value, read)
     _tell_left_out([run.name for run in read], curves, figure)
+    warnings = list(_biased(curves, len(read[0].items)))
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if output is not None:
         _draw(shape, curves, output, against)
     if as_json:
         about = {"figure": figure, "measure": shape.measure, "against": against and str(against)}
-        shown = {"questions": len(read[0].items), "curves": [*map(_record, curves)]}
+        shown = {"questions": len(read[0].items), "curves": [*map(_record, curves)], "warnings": warnings}
         typer.echo(to_json({**about, **shown}))
     else:
         typer.echo("\n".join(_lines(shape, curves, len(read[0].items), against)))
@@ -116,6 +119,18 @@ def _tell_left_out(names: Sequence[str], curves: Sequence[Curve], figure: _Figur
             typer.echo(f"{one_line(name)} is left out: what some of its questions cost is unknown", err=True)
 
 
+def _biased(curves: Sequence[Curve], questions: int) -> Iterator[str]:
+    for name, points in curves:
+        for point in points:
+            if point.cut:
+                yield (
+                    f"{one_line(name)}, layer {_place(point.at)} is biased: for {point.cut} of "
+                    f"{count(questions, 'question')} a proposer was cut or not asked. Where agreement ended "
+                    "the layer early, only those count who agreed so soon: to compare proposals, evaluate a "
+                    "spec without `stop`"
+                )
+
+
 def _draw(shape: Shape, curves: Sequence[Curve], file: Path, base: Path | None) -> None:
     from moa_graph.evaluation.figures import draw_curves, save  # noqa: PLC0415 -- pydantic costs start-up time
 
@@ -149,7 +164,7 @@ def _lines(shape: Shape, curves: Sequence[Curve], questions: int, base: Path | N
 
 
 def _place(at: int | Interval) -> str:
-    return str(at) if isinstance(at, int) else f"{at:.4f}"
+    return str(at) if isinstance(at, int) else f"{at:.3g}"  # as `moa compare` writes costs
 
 
 def _record(curve: Curve) -> dict[str, Any]:

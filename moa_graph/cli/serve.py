@@ -73,7 +73,7 @@ def serve(
         import uvicorn  # noqa: F401, PLC0415 -- an extra
 
         from moa_graph.server.keys import KeyLimits  # noqa: PLC0415 -- an extra
-        from moa_graph.server.serving import check  # noqa: PLC0415 -- an extra
+        from moa_graph.server.opening import check  # noqa: PLC0415 -- an extra
         from moa_graph.server.settings import Settings  # noqa: PLC0415 -- an extra
     from moa_graph.spec.loading import load_spec  # noqa: PLC0415 -- costs start-up time
 
@@ -107,7 +107,8 @@ def _serve(settings: Settings, specs: list[MoASpec]) -> None:
     )
 
     def ready(port: int) -> None:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        host = settings.host.strip("[]")
+        host = f"[{host}]" if ":" in host else host
         models = ", ".join(spec.name for spec in specs)
         typer.echo(f"http://{host}:{port}/v1 serves {count(len(specs), 'model')}: {models}", err=True)
 

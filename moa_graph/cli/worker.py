@@ -67,7 +67,7 @@ def worker(
 
 
 async def _work(settings: Settings, specs: list[MoASpec]) -> None:
-    from moa_graph.server.serving import open_served  # noqa: PLC0415 -- an extra
+    from moa_graph.server.opening import open_served  # noqa: PLC0415 -- an extra
 
     with _signalled() as stopped:
         async with open_served(settings, specs) as served:

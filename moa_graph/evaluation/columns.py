@@ -14,14 +14,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from moa_graph.errors import MoAError
 from moa_graph.evaluation.evaluated import read_run
+from moa_graph.evaluation.scoring import ENDED
 
 __all__ = ["FORMAT", "Columns", "Proposed", "Recorded", "checked", "read_columns"]
 
 FORMAT = "docs/selection.md describes the format."
 Form = TypeVar("Form", bound=BaseModel)
 
-_ENDED = frozenset({"ok", "failed"})
-"""What a proposal is that has a score where there is a gold answer."""
 _OPENERS: dict[str, Callable[[Path], bytes]] = {
     ".xz": lambda path: lzma.decompress(path.read_bytes()),
     ".gz": lambda path: gzip.decompress(path.read_bytes()),
@@ -62,6 +61,11 @@ class Proposed(BaseModel):
     def layer(self) -> str:
         """Return the name of its layer."""
         return self.id.partition("/")[0]
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether it has a score where there is a gold answer: who was cut has none."""
+        return self.status in ENDED
 
 
 class _Line(BaseModel):
@@ -183,7 +187,7 @@ def _cut(lines: Sequence[_Line]) -> set[str | int]:
         line.id
         for line in lines
         # An item that failed before anybody proposed says nothing of who would have been asked.
-        if line.proposals and asked - {each.id for each in _first_layer(line) if each.status in _ENDED}
+        if line.proposals and asked - {each.id for each in _first_layer(line) if each.ended}
     }
 
 

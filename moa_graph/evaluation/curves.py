@@ -33,7 +33,8 @@ class Shape:
 def curves_of(figure: FigureName, runs: Sequence[MeasuredRun]) -> tuple[Shape, list[Curve]]:
     """Return the shape of a figure and its curves: accuracies or win rates, 0 to 1 with 95 % intervals.
 
-    `by-layer`: each run's proposals, layer after layer, then its answer; of win rates, which proposals do not
+    `by-layer`: each run's proposals, layer after layer, then its answer; `Point.cut` counts the questions for
+    which a proposer of the layer was cut or not asked; of win rates, which proposals do not
     have, the answers of runs of different depth. `by-proposers`: the answers of runs of different width.
     `single-multiple`: the same, runs that ask one model several times in the first layer apart from those of
     different models, and from those of one proposer or none. `cost-quality`: accuracy or win rate over USD a
@@ -83,20 +84,19 @@ def _by_layer(runs: Sequence[MeasuredRun]) -> list[Curve]:
 def _layers(run: MeasuredRun) -> list[Point]:
     points = []
     for depth, layer in enumerate(run.layers, 1):
-        judged = [
-            known
-            for item in run.items
-            if (
-                known := [
-                    float(p.correct) for p in item.proposals if p.layer == layer and p.correct is not None
-                ]
-            )
+        reached = [
+            proposals for item in run.items if (proposals := [p for p in item.proposals if p.layer == layer])
         ]
+        scores = [[float(p.correct) for p in each if p.correct is not None] for each in reached]
+        judged = [fmean(known) for known in scores if known]
+        asked = run.proposers(layer)
+        cut = sum(not asked <= {p.id for p in each if p.ended} for each in reached)
         # A run may stop early: then this layer is of the questions that went on, and says of how many. What a
         # single one of them gave is no accuracy.
-        label = f"n={len(judged)}" if len(judged) < len(run.items) else ""
-        if judged and label != "n=1":
-            points.append(Point(accuracy([fmean(known) for known in judged]), depth, label))
+        fewer = f"n={len(judged)}" if len(judged) < len(run.items) else ""
+        label = ", ".join(filter(None, [fewer, f"{cut} cut" if cut else ""]))
+        if judged and fewer != "n=1":
+            points.append(Point(accuracy(judged), depth, label, cut))
     return [*points, Point(run.answers, len(run.layers) + 1, "answer")]
 
 

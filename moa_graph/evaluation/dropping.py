@@ -135,15 +135,8 @@ async def _first_reader(runs: Runs, run: Run, proposal: str) -> str:
             f"thread {run.thread!r} has no answer yet", hint="Drop the proposal by an edit, and go on."
         )
     layer = proposal.partition("/")[0]
-    readers = {
-        str(record["layer"])
-        for record in [*run.proposals, *run.aides, *run.aggregators]
-        if proposal in record["references"] and record["layer"] != layer
-    }
-    if not readers:
-        seen = dict.fromkeys(
-            id_ for record in [*run.proposals, *run.aggregators] for id_ in record["references"]
-        )
+    seen = {id_: readers for record in run.proposals if (readers := _readers(run, id_ := record["id"]))}
+    if proposal not in seen:
         raise ThreadError(
             f"nobody saw a proposal {proposal!r}", hint=f"There are: {', '.join(seen) or 'none'}."
         )
@@ -155,4 +148,14 @@ async def _first_reader(runs: Runs, run: Run, proposal: str) -> str:
             hint=f"Fork the thread before {layer!r} and edit it, or drop one of a wider layer.",
         )
     names = [each.name for each in (await runs.record(run.thread)).load_spec().layers]
-    return next(step for step in [*names, AGGREGATOR] if step in readers)
+    return next(step for step in [*names, AGGREGATOR] if step in seen[proposal])
+
+
+def _readers(run: Run, proposal: str) -> set[str]:
+    """Return the later steps with a proposal in a prompt, also in one about proposals (a ranker's, say)."""
+    layer = proposal.partition("/")[0]
+    return {
+        str(record["layer"])
+        for record in [*run.proposals, *run.aides, *run.aggregators]
+        if proposal in record["references"] and record["layer"] != layer
+    }

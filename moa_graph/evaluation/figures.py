@@ -28,11 +28,15 @@ _GREY = "#9a9a9a"
 
 @dataclass(frozen=True)
 class Point:
-    """Hold a value, its name, and where it stands: a number of something, or an interval such as a cost."""
+    """Hold a value, its name, and where it stands: a number of something, or an interval such as a cost.
+
+    `cut` counts the questions for which a proposer was cut or not asked: the value is biased by them.
+    """
 
     value: Interval
     at: int | Interval
     label: str = ""
+    cut: int = 0
 
 
 Curve = tuple[str, Sequence[Point]]

@@ -81,6 +81,8 @@ def _problem(item: Item, form: Format) -> str:
             return "its question is not one text"
         case "mt_bench" if len(item.turns) != _TURNS:
             return f"it has not {_TURNS} turns"
+        case "flask" if len(item.turns) != 1 or not isinstance(item.row.get(item.asked), str):
+            return "its question is not one text"  # the judge shows one question beside one answer
         case "mt_bench" | "flask" if isinstance(item.id, str) and not item.id.isdecimal():
             return "its id is not a whole number"
     return ""

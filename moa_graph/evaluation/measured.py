@@ -56,6 +56,13 @@ class MeasuredRun:
         """Return the layers in order, as far as any question went."""
         return list(dict.fromkeys(each.layer for item in self.items for each in item.proposals))
 
+    def proposers(self, layer: str) -> frozenset[str]:
+        """Return the ids of a layer's proposers: those that the spec names, and all that proposed."""
+        seen = {each.id for item in self.items for each in item.proposals if each.layer == layer}
+        layers = [] if self.run.spec is None else self.run.spec.layers
+        named = {f"{layer}/{id_}" for each in layers if each.name == layer for id_, _ in each.ids()}
+        return frozenset(seen | named)
+
     @property
     def depth(self) -> int:
         """Return the number of layers before the answer, also of those that no question went to."""

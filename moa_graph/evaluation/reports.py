@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from moa_graph.evaluation.scoring import Record
+from moa_graph.evaluation.scoring import ENDED, Record
 from moa_graph.evaluation.statistics import Interval, mean_interval, share_interval
 from moa_graph.extras import needing
 from moa_graph.usage import Usage, add_usage
@@ -20,7 +20,8 @@ class ProposerSummary(TypedDict):
     """Sum up a proposer over the items in which it was asked.
 
     `accuracy` is over the `judged` ones, a failed proposal counting as wrong; `unread` counts proposals from
-    which no answer could be read. What was cut counts nowhere.
+    which no answer could be read. `unasked` counts the items with proposals for which it was cut or not
+    asked: where there are any, the accuracy is biased.
     """
 
     id: str
@@ -29,6 +30,7 @@ class ProposerSummary(TypedDict):
     failed: int
     unread: int
     judged: int
+    unasked: int
     accuracy: Interval | None
 
 
@@ -106,6 +108,7 @@ def _mean(values: Iterable[float]) -> Interval | None:
 
 def _proposers(records: Sequence[Record], *, extracting: bool) -> list[ProposerSummary]:
     found: dict[str, list[Mapping[str, Any]]] = {}
+    with_proposals = sum(bool(record["proposals"]) for record in records)
     for record in records:
         for proposal in record["proposals"]:
             found.setdefault(proposal["id"], []).append(proposal)
@@ -121,6 +124,7 @@ def _proposers(records: Sequence[Record], *, extracting: bool) -> list[ProposerS
                 failed=sum(proposal["status"] == "failed" for proposal in proposals),
                 unread=sum(proposal["extracted"] is None for proposal in ok) if extracting else 0,
                 judged=len(judged),
+                unasked=with_proposals - sum(each["status"] in ENDED for each in proposals),
                 accuracy=_share(judged),
             )
         )

@@ -15,7 +15,10 @@ from moa_graph.spec.extracting import ExtractSpec
 from moa_graph.state import Proposal
 from moa_graph.usage import Usage, add_usage
 
-__all__ = ["ItemError", "Record", "ScoredProposal", "check_gold", "error_of", "is_correct", "score"]
+__all__ = ["ENDED", "ItemError", "Record", "ScoredProposal", "check_gold", "error_of", "is_correct", "score"]
+
+ENDED = frozenset({"ok", "failed"})
+"""What a proposal is that has a score where there is a gold answer; who was cut has none."""
 
 
 class ItemError(TypedDict):
@@ -130,7 +133,7 @@ def _scored(proposal: Proposal, item: Item, how: ExtractSpec | None) -> ScoredPr
         "status": proposal["status"],
         "text": proposal["text"],
         "extracted": extracted,
-        "correct": is_correct(extracted, item.gold, how) if proposal["status"] in {"ok", "failed"} else None,
+        "correct": is_correct(extracted, item.gold, how) if proposal["status"] in ENDED else None,
     }
 
 

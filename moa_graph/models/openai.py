@@ -126,8 +126,12 @@ class ChatCompletionsModel(ChatOpenAI):
         yield from background.iterate(self._astream(messages, stop, **kwargs))
 
     def _is_special(self, payload: Mapping[str, Any]) -> bool:
-        """Tell whether a request is for LangChain's own code: the Responses API and structured output."""
-        return "response_format" in payload or self._use_responses_api(dict(payload))
+        """Tell whether a request is for LangChain's own code: the Responses API, and a class to be filled.
+
+        A form that is a JSON object goes to the server as it is. The openai package's parsing of answers
+        would throw away those that a token limit or a filter cut, and refuse tools that are not strict.
+        """
+        return isinstance(payload.get("response_format"), type) or self._use_responses_api(dict(payload))
 
     async def _post(self, payload: dict[str, Any], *, stream: bool = False) -> httpx2.Response:
         # The bare response: the package's typed objects cost more time than the rest of a call together,

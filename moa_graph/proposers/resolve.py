@@ -62,7 +62,7 @@ def aggregator_callers(resources: Resources) -> list[Caller]:
             layer="aggregator",
             member=member,
             role="aggregator",
-            source=ModelSource(resources.models, member, slot),
+            source=ModelSource(resources.models, member, slot, fallback=slot != spec.aggregator.model),
             pool=resources.models,
             placement=spec.aggregator.references.placement,
             retrievers=resources.retrievers,

@@ -20,6 +20,8 @@ from moa_graph.budget import Budget
 from moa_graph.errors import BudgetExceeded, DeadlineExceeded, RunError
 from moa_graph.models.failures import ModelOutputError
 from moa_graph.models.pool import ModelPool
+from moa_graph.proposers.arguments import CallWatch, read_arguments
+from moa_graph.proposers.listening import heard_by
 from moa_graph.proposers.outcomes import failure
 from moa_graph.proposers.relay import Relay
 from moa_graph.proposers.spending import Spending
@@ -90,16 +92,29 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Ask the model of a slot, with a member's sampling settings."""
+    """Ask the model of a slot, with a member's sampling settings.
+
+    `fallback` tells that it answers in the place of another one, which the arguments of the call are said of.
+    """
 
     pool: ModelPool
     member: Member
     slot: str
+    fallback: bool = False
 
     def spending(self, budget: Budget) -> Spending:
         """Return an empty count with the slot's price and longest output."""
-        longest = self.member.max_tokens or self.pool.spec.models[self.slot].max_tokens
-        return Spending(budget, self.pool.price(self.slot), longest)
+        return Spending(budget, self.pool.price(self.slot), self._longest())
+
+    def _longest(self) -> int | None:
+        return self.member.max_tokens or self.pool.spec.models[self.slot].max_tokens
+
+    def _acting(self, acting: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the arguments of the call; a caller may lower a fallback's token limit, not raise it."""
+        asked = acting.get("max_tokens")
+        if not (self.fallback and asked and (own := self._longest())):
+            return acting
+        return {**acting, "max_tokens": min(asked, own)}
 
     def model(self) -> BaseChatModel:
         """Return the chat model."""
@@ -110,13 +125,18 @@ class ModelSource:
         self, prompt: Sequence[BaseMessage], config: RunnableConfig, exchange: Exchange
     ) -> AIMessage:
         """Send one request."""
-        exchange.spending.begin(prompt, longest=exchange.acting.get("max_tokens"))
-        model = _acting(self.model(), exchange.acting)
+        acting = self._acting(exchange.acting)
+        exchange.spending.begin(prompt, longest=acting.get("max_tokens"))
+        model = _bound(self.model(), acting)
         try:
-            if exchange.relay is None:
-                message: Any = await model.ainvoke(prompt, config)
+            if exchange.relay is not None:
+                message: Any = await _streamed(model, prompt, config, exchange.relay)
+            elif acting.get("tools"):
+                watch = CallWatch()
+                message = await model.ainvoke(prompt, heard_by(config, watch))
+                message = read_arguments(message, watch.pieces())
             else:
-                message = await _streamed(model, prompt, config, exchange.relay)
+                message = await model.ainvoke(prompt, config)
         except RunError as error:  # the model is a mixture
             raise failed_inside(self.slot, error) from error
         if not isinstance(message, AIMessage):
@@ -125,7 +145,7 @@ class ModelSource:
         return message
 
 
-def _acting(model: Any, acting: Mapping[str, Any]) -> Runnable[LanguageModelInput, Any]:
+def _bound(model: Any, acting: Mapping[str, Any]) -> Runnable[LanguageModelInput, Any]:
     """Return the model with the arguments of the call; tools are bound as its provider wants them."""
     options = dict(acting)
     tools = options.pop("tools", None)
@@ -154,4 +174,4 @@ async def _streamed(
         relay.send(chunk)
         whole = chunk if whole is None else whole + chunk
     relay.finish()
-    return None if whole is None else message_chunk_to_message(whole)
+    return None if whole is None else read_arguments(message_chunk_to_message(whole), whole.tool_call_chunks)

@@ -10,9 +10,11 @@ from typing import Any, cast
 from uuid import uuid4
 
 from langchain_core.messages import (
+    AIMessage,
     BaseMessage,
     MessageLikeRepresentation,
     RemoveMessage,
+    ToolMessage,
     convert_to_messages,
     messages_from_dict,
     messages_to_dict,
@@ -31,6 +33,7 @@ __all__ = [
     "Asked",
     "Conditions",
     "cleaned",
+    "cleaned_messages",
     "digest_of",
     "find_turn",
     "new_turn",
@@ -50,20 +53,24 @@ class Conditions(TypedDict, total=False):
 
     Of `terms` a thread keeps `acting`, `fan_out` (by default "every_call") and `limits`, as plain JSON:
     whoever goes on with the turn asks on them. `relay` gets the pieces of an answer that is written now,
-    `listen` the events. `notes` are plain JSON, too, and come back with the Run.
+    `listen` the events. `notes` are plain JSON, too, and come back with the Run. `after` is the id of the
+    turn that a new one goes on from: where that is not the last answered one any more, or the thread is gone,
+    nothing is asked.
     """
 
     terms: Terms | None
     notes: Mapping[str, Any] | None
+    after: str | None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Hold what a turn asks: its messages, on which terms, and what the host notes with it."""
+    """Hold what a turn asks: its messages, on which terms, what the host notes, and after which turn."""
 
     messages: list[BaseMessage]
     terms: PlainTerms = field(default_factory=PlainTerms)
     notes: dict[str, Any] = field(default_factory=dict)
+    after: str | None = None
 
     @classmethod
     def of(
@@ -71,6 +78,7 @@ class Asked:
         question: str | Sequence[MessageLikeRepresentation],
         terms: Terms | None = None,
         notes: Mapping[str, Any] | None = None,
+        after: str | None = None,
     ) -> Asked:
         """Return what is asked as a store bears it; raise MoAError for what is no question."""
         messages = convert_to_messages([("user", question)] if isinstance(question, str) else question)
@@ -78,8 +86,8 @@ class Asked:
             raise MoAError(
                 "there is nothing to answer", hint="Give a question, or messages that end with one."
             )
-        asked = [message.model_copy(update={"content": cleaned(message.content)}) for message in messages]
-        return cls(asked, plain_terms(terms or Terms()), _plain(dict(notes or {}), "notes"))
+        kept, noted = plain_terms(terms or Terms()), _plain(dict(notes or {}), "notes")
+        return cls(cleaned_messages(messages), kept, noted, cleaned(after))
 
     @property
     def digest(self) -> str:
@@ -124,6 +132,11 @@ def cleaned(value: Any) -> Any:
     return value
 
 
+def cleaned_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return copies of messages without what a store does not bear, also in their names and calls."""
+    return messages_from_dict(cleaned(messages_to_dict(messages)))
+
+
 def new_turn(id_: str | None, asked: Asked) -> Turn:
     """Return a turn that asks; messages without an id get one, so that they are added but once."""
     unique = uuid4().hex  # not the turn's id: a fork's conversation holds turns that its record does not know
@@ -154,10 +167,20 @@ def _preview(text: str) -> str:
 
 def digest_of(messages: Sequence[BaseMessage], terms: PlainTerms | None = None) -> str:
     """Return what tells whether two questions are the same; what the aggregator may do is part of them."""
-    asked: list[Any] = [[message.type, message.content] for message in messages]
+    asked: list[Any] = [[message.type, message.content, *_beside(message)] for message in messages]
     if acting := (terms or {}).get("acting"):
         asked.append(acting)
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _beside(message: BaseMessage) -> list[Any]:
+    """Return what tells a message apart from others of its content; nothing where no tools are used."""
+    match message:
+        case ToolMessage():
+            return [message.tool_call_id, message.status]
+        case AIMessage() if message.tool_calls or message.invalid_tool_calls:
+            return [message.tool_calls, message.invalid_tool_calls]
+    return []
 
 
 def question_of(thread: Thread) -> list[BaseMessage]:

@@ -11,6 +11,7 @@ from moa_graph.errors import ThreadError
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import Origin, ThreadRecord, key_of, now, read_record
 from moa_graph.runs.reuse import Reuse, reusable
+from moa_graph.runs.standing import settle
 from moa_graph.runs.stores import Store
 from moa_graph.runs.thread import AGGREGATOR, RETRIEVE, Thread
 from moa_graph.runs.ways import same_passages
@@ -32,8 +33,8 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
     """Make a thread of what is valid of `source` under the spec of `mixture`; nothing is called.
 
     The proposals of a layer that did not end are taken over, too, unless `unfinished` is False. The caller
-    holds the lease of the new thread. Raises ThreadError when its name is taken, or when `source` has no
-    checkpoint yet.
+    holds the lease of the new thread, and a fork of that name that was not completed is made again. Raises
+    ThreadError when its name is taken, or when `source` has no checkpoint yet.
     """
     store = source.store
     if not source.begun:
@@ -43,7 +44,8 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
         )
     source.check_reply()
     alone = going_on_at(source.fan_out, mixture.spec, source.conversation)
-    if await read_record(store, name) is not None:
+    taken = await read_record(store, name)
+    if taken is not None and not await _was_left(store, taken):
         raise ThreadError(f"there is a thread {name!r} already", hint="Give the fork another id.")
     if source.carried or alone:
         # Without the proposals of a fan-out: an answer holds where the same was carried on to it.
@@ -62,8 +64,8 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
     )
     turn = source.turn.model_copy(
         update={
-            "status": "answered" if found.answered else "interrupted",
-            "reason": "" if found.answered else "a fork that has not run yet",
+            "status": "interrupted",
+            "reason": "a fork that has not run yet",
             "began": now(),
             "ended": None,
             "seconds": 0.0,
@@ -85,10 +87,16 @@ async def fork_thread(source: Thread, name: str, mixture: Mixture, *, unfinished
         fork.config(), _values(source, found, layers, retrieved=retrieved), as_node=steps[-1]
     )
     fork = await Thread.load(store, record, mixture)
-    if found.answered:
-        turn.checkpoint = fork.checkpoint
+    if settle(fork):
         await record.save(store)
     return fork
+
+
+async def _was_left(store: Store, taken: ThreadRecord) -> bool:
+    """Tell whether a thread is a fork that was not completed, and in which nothing was asked since."""
+    if taken.origin is None or len(taken.turns) > 1:
+        return False
+    return await store.saver().aget_tuple({"configurable": {"thread_id": key_of(taken.thread)}}) is None
 
 
 def _spoken(source: Thread) -> dict[str, Proposal]:

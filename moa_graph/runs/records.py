@@ -122,6 +122,11 @@ class ThreadRecord(_Plain):
         """Return the last turn."""
         return self.turns[-1]
 
+    @property
+    def answered(self) -> str | None:
+        """Return the id of the last turn that has an answer."""
+        return next((turn.id for turn in reversed(self.turns) if turn.checkpoint is not None), None)
+
     @classmethod
     def new(cls, thread: str, spec: MoASpec, origin: Origin | None = None) -> ThreadRecord:
         """Return the record of a thread without turns."""

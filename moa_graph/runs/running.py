@@ -9,7 +9,7 @@ from typing import Any
 from moa_graph.events import Emit, Event
 from moa_graph.runs.run import Run
 
-__all__ = ["Pursue", "Running"]
+__all__ = ["Pursue", "Running", "both"]
 
 Pursue = Callable[[Emit, bool], Coroutine[Any, Any, Run]]
 """Do the work, emitting events, with tokens or without."""
@@ -59,3 +59,15 @@ class Running:
         if self._begun:
             raise RuntimeError("a run is awaited or iterated over once; resume its thread to go on")
         self._begun = True
+
+
+def both(emit: Emit, listen: Emit | None) -> Emit:
+    """Return what passes an event on to both who hear of it."""
+    if listen is None:
+        return emit
+
+    def tell(event: Event) -> None:
+        listen(event)
+        emit(event)
+
+    return tell

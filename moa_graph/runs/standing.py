@@ -20,6 +20,8 @@ __all__ = [
     "check_breakpoints",
     "ended",
     "given_up",
+    "incomplete",
+    "not_after",
     "settle",
     "unanswered",
     "unknown_turn",
@@ -77,11 +79,25 @@ def unknown_turn(record: ThreadRecord, turn: str) -> ThreadError:
     )
 
 
+def not_after(thread: str, turn: str) -> ThreadError:
+    """Return the error of a question that goes on from a turn which is not a thread's last answered one."""
+    return ThreadError(
+        f"the last answered turn of thread {thread!r} is not {turn[:80]!r}: nothing can go on from it there",
+        hint="Go on from the thread's last turn, or in a fork that is taken where that one was answered.",
+    )
+
+
+def incomplete(thread: Thread) -> bool:
+    """Tell whether a thread is a fork that was noted, but whose checkpoint was not written."""
+    return thread.record.origin is not None and "moa_turn" not in thread.metadata
+
+
 def check_beginning(thread: Thread) -> None:
     """Raise ThreadError where a turn would begin on checkpoints that are not of the turns before it."""
-    id_ = thread.record.thread
-    if thread.record.origin is not None and len(thread.record.turns) == 1:
-        raise ThreadError(f"fork {id_!r} was not completed", hint="Delete it and fork again.")
+    if incomplete(thread):
+        raise ThreadError(
+            f"fork {thread.record.thread!r} was not completed", hint="Delete it and fork again."
+        )
     if "moa_turn" not in thread.metadata:
         thread.check_unused()
 

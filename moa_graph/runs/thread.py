@@ -33,8 +33,7 @@ from moa_graph.runs.trusting import (
 )
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal, Stopped
-from moa_graph.terms import TERMS, Cadence, Terms, going_on_at
-from moa_graph.usage import estimate_tokens
+from moa_graph.terms import TERMS, Cadence, Terms, going_on_at, tokens_of
 
 __all__ = ["AGGREGATOR", "RETRIEVE", "Thread", "steps_of", "used_first"]
 
@@ -282,9 +281,9 @@ class Thread:
 
     @property
     def question_tokens(self) -> int:
-        """Return about how many tokens the conversation has, the turn's question included."""
-        asked = [] if self.begun else [str(message["data"]["content"]) for message in self.turn.messages]
-        return sum(map(estimate_tokens, [*(str(message.text) for message in self.conversation), *asked]))
+        """Return about how many tokens a call is asked with: the conversation, and what may be acted with."""
+        asked = [] if self.begun else messages_from_dict(self.turn.messages)
+        return tokens_of([*self.conversation, *asked], self.turn.terms.get("acting"))
 
     def config(self) -> RunnableConfig:
         """Return the config to go on from the newest checkpoint with."""

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, MessageLikeRepresentation
 from typing_extensions import Unpack
 
 from moa_graph.errors import MoAError, StoreError
-from moa_graph.events import Emit, Event
+from moa_graph.events import Emit
 from moa_graph.proposers.relay import Relay
 from moa_graph.resources import Others, Registered
 from moa_graph.runs.asking import Asked, Conditions, cleaned, find_turn, new_turn, question_of
@@ -33,7 +33,7 @@ from moa_graph.runs.records import (
     whoami,
 )
 from moa_graph.runs.run import Run, describe
-from moa_graph.runs.running import Running
+from moa_graph.runs.running import Running, both
 from moa_graph.runs.standing import (
     Breakpoints,
     answered,
@@ -41,6 +41,8 @@ from moa_graph.runs.standing import (
     check_breakpoints,
     ended,
     given_up,
+    incomplete,
+    not_after,
     settle,
     unanswered,
     unknown_turn,
@@ -108,9 +110,9 @@ class Runs:
         `turn` is an id of the caller's for this question: asking again under it goes on with the turn or
         returns its answer, and pays nothing twice. While the turn before is unanswered a new question is
         refused, unless `abandon` gives that turn up. With `breakpoints` the run stops before those
-        steps. `conditions` are `terms` and `notes`, as `moa_graph.runs.asking.Conditions` has them. Raises
-        ThreadBusy when somebody else runs the thread (`wait` waits instead), SpecMismatch, and what the run
-        raises.
+        steps. `conditions` are `terms`, `notes` and `after`, as `moa_graph.runs.asking.Conditions` has them.
+        Raises ThreadError, ThreadBusy when somebody else runs the thread (`wait` waits instead),
+        SpecMismatch, and what the run raises.
         """
         asked = Asked.of(question, **conditions)
         terms = conditions.get("terms") or Terms()
@@ -121,7 +123,7 @@ class Runs:
                 record, found = await self._taken_up(id_, cleaned(turn), asked, abandon=abandon)
                 if found is not record.turn:
                     return describe(await self._load(record, answered(found)))
-                heard = _both(emit, terms.get("listen"))
+                heard = both(emit, terms.get("listen"))
                 return await self._go_on(record, breakpoints, heard, tokens, terms.get("relay"))
 
         return Running(work)
@@ -187,7 +189,7 @@ class Runs:
 
         One that was given up is "interrupted" or "failed", for the reason "given up".
         """
-        latest = await self._standing(thread)
+        latest, turn = await self._standing(thread), cleaned(turn)
         found = next((each for each in latest.record.turns if each.id == turn), None)
         if found is None:
             raise unknown_turn(latest.record, turn)
@@ -266,15 +268,25 @@ class Runs:
         Without `checkpoint` (a number or an id of the history) and `before` (a step) everything that is
         valid is re-used, also proposals of a layer that did not end. The Run says which proposals
         those are, and in `calls_left` and `cost_left` what the rest takes; `resume` runs it. `to` is the new
-        thread's id, by default `thread~1`. The original stays as it is.
+        thread's id, by default `thread~1`; a fork of that id that was not completed is made again. The
+        original stays as it is.
         """
         source = await self._at(thread, checkpoint, before)
         mixture = self._mixture(source.record) if spec is None else Mixture(spec, self._registered)
         name = to if to is not None else await free_name(self._store, thread)
         async with self._store.lease(key_of(name)):
             fork = await fork_thread(source, name, mixture, unfinished=before is None)
-        self._forks.add(fork.record.spec_hash)
+        if spec is not None:
+            self._forks.add(fork.record.spec_hash)
         return describe(fork)
+
+    async def incomplete(self, thread: str) -> bool:
+        """Tell whether a thread is a fork that somebody began to make and did not complete.
+
+        Nothing can run there: `fork` to the same id makes it again, and `delete` takes it away. True also
+        for the moment in which it is being made; `fork` waits then. Raises ThreadError for an unknown one.
+        """
+        return incomplete(await self._load(await require_record(self._store, thread)))
 
     async def record(self, thread: str) -> ThreadRecord:
         """Return what is kept of a thread beside its checkpoints: its spec, its turns, its origin."""
@@ -337,7 +349,7 @@ class Runs:
         return self._mixtures[record.spec_hash]
 
     async def _is_answered(self, record: ThreadRecord) -> bool:
-        return record.turn.status == "answered" or settle(await self._load(record))
+        return record.answered == record.turn.id or settle(await self._load(record))
 
     async def _taken_up(
         self, thread: str, turn: str | None, asked: Asked, *, abandon: bool
@@ -345,6 +357,8 @@ class Runs:
         """Return a thread's record, and the turn that asks; a new one is the record's last, not saved yet."""
         record = await read_record(self._store, thread)
         if record is None:
+            if asked.after is not None:
+                raise not_after(thread, asked.after)
             record = ThreadRecord.new(thread, self._required_spec())
         else:
             self._check_pin(record)
@@ -352,6 +366,8 @@ class Runs:
                 return record, known
             if not await self._is_answered(record) and not abandon:
                 raise unanswered(record)
+            if asked.after not in (None, record.answered):
+                raise not_after(thread, str(asked.after))
         record.turns.append(new_turn(turn, asked))
         return record, record.turn
 
@@ -379,15 +395,3 @@ class Runs:
         if self._spec is None:
             raise MoAError("a new thread needs a spec", hint="Give one: Runs.open(url, load_spec(path)).")
         return self._spec
-
-
-def _both(emit: Emit, listen: Emit | None) -> Emit:
-    """Return what passes an event on to both who hear of it."""
-    if listen is None:
-        return emit
-
-    def tell(event: Event) -> None:
-        listen(event)
-        emit(event)
-
-    return tell

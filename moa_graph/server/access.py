@@ -14,28 +14,21 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moa_graph.server.faults import Refused, fault_of
+from moa_graph.server.faults import closing, fault_of, refusal
 from moa_graph.server.keys import SECRET
 
-__all__ = ["REQUEST_ID", "AccessLog"]
+__all__ = ["GONE", "REQUEST_ID", "AccessLog"]
 
 _LOG = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
-_CLOSING = Refused(
-    503,
-    "the server is shutting down; what was paid for is kept where the request said so",
-    kind="server_error",
-    code="shutting_down",
-    headers={"Retry-After": "1"},
-)
+_KEPT = "what was paid for is kept where the request said so"
 _CLEAN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LONGEST = 500
 """Characters of a text in the log."""
-_GONE = 499
+GONE = 499
 """What stands for a client that went before its answer ended, as in nginx's log."""
 
 
@@ -71,14 +64,12 @@ class AccessLog:
                 raise  # too late for words: the server closes the connection
             _LOG.exception("%s failed", exchange.id)
             fault = fault_of(error)
-            await JSONResponse(fault.body, fault.status, fault.headers)(scope, receive, exchange.send)
+            await refusal(scope, fault)(scope, receive, exchange.send)
         except asyncio.CancelledError as error:  # at the end of the server
             exchange.error = type(error).__name__
             if exchange.status is not None:
                 raise
-            await JSONResponse(_CLOSING.body, _CLOSING.status, _CLOSING.headers)(
-                scope, receive, exchange.send
-            )
+            await refusal(scope, closing(_KEPT))(scope, receive, exchange.send)
         finally:
             self._note(exchange)
 
@@ -130,7 +121,7 @@ class _Exchange:
 
     @property
     def noted_status(self) -> int:
-        return _GONE if self._gone else self.status or 500
+        return GONE if self._gone else self.status or 500
 
     @property
     def template(self) -> str | None:

@@ -14,22 +14,16 @@ from starlette.exceptions import HTTPException
 
 from moa_graph.errors import MoAError
 from moa_graph.server import chat, responses
-from moa_graph.server.access import AccessLog
+from moa_graph.server.access import GONE, AccessLog
 from moa_graph.server.asking import Served
-from moa_graph.server.faults import Refused, fault_of
+from moa_graph.server.documented import WRONG
+from moa_graph.server.faults import Refused, fault_of, refusal
 from moa_graph.server.guards import Guards
 from moa_graph.server.streaming import ClientGone
 
 __all__ = ["make_app"]
 
 _LOG = logging.getLogger(__name__)
-
-_GONE = 499
-"""What nginx notes of a client that went before its answer came; nobody gets to see it."""
-
-_WRONG: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "What is wrong, in OpenAI's schema.", "content": {"application/json": {}}}
-}
 
 
 def make_app(served: Served, write: Callable[[str], None]) -> Any:
@@ -46,10 +40,10 @@ def make_app(served: Served, write: Callable[[str], None]) -> Any:
     app.state.draining = False
     app.include_router(chat.router)
     app.include_router(responses.router)
-    app.add_api_route("/v1/models", _models, methods=["GET"], responses=_WRONG)
-    app.add_api_route("/v1/models/{model:path}", _model, methods=["GET"], responses=_WRONG)
-    app.add_api_route("/healthz", _healthz, methods=["GET"], responses=_WRONG)
-    app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=Response, responses=_WRONG)
+    app.add_api_route("/v1/models", _models, methods=["GET"], responses=WRONG)
+    app.add_api_route("/v1/models/{model:path}", _model, methods=["GET"], responses=WRONG)
+    app.add_api_route("/healthz", _healthz, methods=["GET"], responses=WRONG)
+    app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=Response, responses=WRONG)
     for kind in (Refused, MoAError, Exception):
         app.add_exception_handler(kind, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -99,25 +93,26 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
         known = isinstance(error, Refused | MoAError)
         text = f"{type(error).__name__}: {error}"
         _LOG.error("%s %s: %s", request.method, request.url.path, text, exc_info=None if known else error)
-    return JSONResponse(fault.body, fault.status, fault.headers)
+    return refusal(request.scope, fault)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Say of the first field that cannot be read where it is and what is wrong with it."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - FastAPI hands over what was asked for
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or None
     refused = Refused(400, f"{place or 'the body'}: {first['msg']}", param=place, code="invalid_value")
-    return JSONResponse(refused.body, refused.status)
+    return refusal(request.scope, refused)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    refused = Refused(
-        error.status_code, str(error.detail), code="not_found" if error.status_code == 404 else None
-    )
-    return JSONResponse(refused.body, refused.status, error.headers)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    told = str(error.detail)
+    if code is not None:
+        told = f"{request.method} {request.url.path[:200]} is not served; GET /openapi.json lists what is"
+    return refusal(request.scope, Refused(error.status_code, told, code=code, headers=error.headers))
 
 
 async def _gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=_GONE)
+    return Response(status_code=GONE)

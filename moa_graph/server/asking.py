@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from moa_graph.errors import RunError
@@ -14,7 +15,7 @@ from moa_graph.execution import totals
 from moa_graph.server.background import Background
 from moa_graph.server.faults import Refused
 from moa_graph.server.keys import Key, KeyRing
-from moa_graph.server.limiting import Admission, Limiter
+from moa_graph.server.limiting import Admission, Limiter, used_up
 from moa_graph.server.metrics import Metrics
 from moa_graph.server.performing import Answer, Ask, Part, Performer, Piece
 from moa_graph.server.remembering import Turns
@@ -24,7 +25,7 @@ from moa_graph.spec.schema import MoASpec
 from moa_graph.state import Proposal
 from moa_graph.terms import Terms
 
-__all__ = ["Served", "check_enough", "parts_of"]
+__all__ = ["Served", "check_enough", "parts_of", "prepared"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class _Bill:
         """Return USD, None where that is unknown: also for calls whose end nobody told."""
         return None if self._asked else totals(self._records)["cost"]
 
+    @property
+    def calls(self) -> int:
+        """Return the requests that were sent; of a call whose end nobody told there was at least one."""
+        return sum(record["attempts"] for record in self._records) + len(self._asked)
+
 
 async def parts_of(
     served: Served, key: Key, ask: Ask, notes: dict[str, Any] | None = None
@@ -86,9 +92,7 @@ async def parts_of(
     is counted against the key's day.
     """
     notes = {} if notes is None else notes
-    spec = served.spec(ask.model)
-    _check_writer(spec, ask)
-    ask = replace(ask, terms=_capped(spec, ask.terms))
+    ask = prepared(served, ask)
     most = await served.performer.most(ask) if key.limits.cost_per_day is not None else None
     again = ask.place is not None and ask.place.resume  # it was counted when it was asked for
     async with served.limiter.admitted(_payer(key, most), most, request=not again) as admission:
@@ -111,6 +115,13 @@ async def parts_of(
         finally:
             admission.settle(run.bill.cost)
             run.end()
+
+
+def prepared(served: Served, ask: Ask) -> Ask:
+    """Return an ask within what its spec allows; raise Refused for what whoever answers there cannot do."""
+    spec = served.spec(ask.model)
+    _check_writer(spec, ask)
+    return replace(ask, terms=_capped(spec, ask.terms))
 
 
 def _payer(key: Key, most: float | None) -> Key:
@@ -140,13 +151,8 @@ def check_enough(ask: Ask, most: float | None, admission: Admission) -> None:
         return
     if admission.max_cost < most:
         admission.settle(0.0)
-        raise Refused(
-            429,
-            f"the rest of this run may cost ${most:.4f}, the key has ${admission.max_cost:.4f} left today",
-            kind="insufficient_quota",
-            code="insufficient_quota",
-            headers={"Retry-After": "3600", "x-should-retry": "false"},
-        )
+        left = f"the rest of this run may cost ${most:.4f}, the key has ${admission.max_cost:.4f} left today"
+        raise used_up(left, datetime.now(UTC))
 
 
 def _lowered(ask: Ask, admission: Admission) -> Terms:
@@ -199,4 +205,6 @@ class _OneRun:
 
     def end(self) -> None:
         self._notes["run"] = self._status
+        if self._status == "cancelled":
+            self._notes |= {"calls": self.bill.calls, "cost": self.bill.cost}
         self._metrics.ended(self._model, self._status, time.monotonic() - self._began, self._first)

@@ -53,14 +53,16 @@ def checked(model: type[Model], body: Mapping[str, Any]) -> Model:
         return model.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-    place = _place(first["loc"], body, missing=first["type"] == "missing")
+    place, found = _place(first["loc"], body, missing=first["type"] == "missing")
     message, code = first["msg"], "invalid_value"
-    if (
-        tag := first.get("ctx", {}).get("discriminator")
-    ) is not None:  # a union of OpenAI's, told apart by it
-        place = f"{place}.{tag.strip(chr(39))}"
-        message = _tag_fault(first)
-    if first["type"] in _MISSING:
+    if (tag := first.get("ctx", {}).get("discriminator")) is not None:  # a union, told apart by it
+        field = tag.strip("'")
+        if not field.endswith("()"):
+            place = f"{place}.{field}"
+        elif isinstance(found, dict):  # a function of ours looked at it
+            place = f"{place}.type"
+        message = _tag_fault(first, found)
+    if first["type"] == "missing" or (first["type"] in _MISSING and isinstance(found, dict)):
         code = "missing_required_parameter"
     raise Refused(400, f"{place or 'the body'}: {message}", param=place or None, code=code)
 
@@ -68,15 +70,15 @@ def checked(model: type[Model], body: Mapping[str, Any]) -> Model:
 _MISSING = ("missing", "union_tag_not_found")
 
 
-def _tag_fault(fault: ErrorDetails) -> str:
+def _tag_fault(fault: ErrorDetails, found: object) -> str:
     if fault["type"] in _MISSING:
-        return "Field required"
+        return "Field required" if isinstance(found, dict) else "this kind of value is not supported here"
     told = fault["ctx"]
     return f"{str(told['tag'])[:80]!r} is not supported here; there are: {told['expected_tags']}"
 
 
-def _place(location: tuple[int | str, ...], body: Any, *, missing: bool) -> str:
-    """Return where a fault is, as in `messages[0].content`, without the names of pydantic's branches."""
+def _place(location: tuple[int | str, ...], body: Any, *, missing: bool) -> tuple[str, Any]:
+    """Return where a fault is (`messages[0].content`), without pydantic's branches, and what is there."""
     place = ""
     for index, step in enumerate(location):
         if isinstance(step, int) and isinstance(body, list) and step < len(body):
@@ -86,7 +88,7 @@ def _place(location: tuple[int | str, ...], body: Any, *, missing: bool) -> str:
                 place, body = f"{place}.{step}", body[step]
             elif missing and index == len(location) - 1:
                 place = f"{place}.{step}"
-    return place.removeprefix(".")
+    return place.removeprefix("."), body
 
 
 def inlined(model: type[BaseModel]) -> dict[str, Any]:

@@ -10,22 +10,7 @@ from langchain_core.messages import AIMessage
 
 from moa_graph.state import FailureKind, Proposal, is_proposal
 
-__all__ = ["detail_of", "wants_detail", "wants_progress"]
-
-
-def wants_detail(headers: Mapping[str, str], metadata: Mapping[str, Any] | None) -> bool:
-    """Tell whether a request asks for the field `moa`: header X-MoA-Detail, or `moa` in its metadata."""
-    return _wants("x-moa-detail", "moa", headers, metadata)
-
-
-def wants_progress(headers: Mapping[str, str], metadata: Mapping[str, Any] | None) -> bool:
-    """Tell whether a request asks for progress: header X-MoA-Progress, or `moa_progress` in its metadata."""
-    return _wants("x-moa-progress", "moa_progress", headers, metadata)
-
-
-def _wants(header: str, name: str, headers: Mapping[str, str], metadata: Mapping[str, Any] | None) -> bool:
-    said = (headers.get(header), (metadata or {}).get(name))
-    return any(isinstance(each, str) and each.strip().lower() in ("true", "1") for each in said)
+__all__ = ["detail_of"]
 
 
 def detail_of(message: AIMessage, records: Sequence[Proposal] = ()) -> dict[str, Any]:

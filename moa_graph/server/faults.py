@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import JSONResponse
+from starlette.types import Scope
+
 from moa_graph.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -17,7 +20,7 @@ from moa_graph.errors import (
     ThreadError,
 )
 
-__all__ = ["Refused", "error_body", "fault_of"]
+__all__ = ["Refused", "closing", "error_body", "fault_of", "refusal"]
 
 
 class Refused(Exception):
@@ -52,6 +55,19 @@ def error_body(message: str, kind: str, code: str | None = None, param: str | No
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def refusal(scope: Scope, refused: Refused) -> JSONResponse:
+    """Return the response that says so; the access log of the request notes the code."""
+    notes: dict[str, Any] = scope.setdefault("state", {}).setdefault("moa", {})
+    notes["error"] = refused.code or refused.kind
+    return JSONResponse(refused.body, refused.status, refused.headers)
+
+
+def closing(kept: str = "") -> Refused:
+    """Return the refusal of a server that ends; `kept` says what becomes of what was under way."""
+    message = "; ".join(filter(None, ["the server is shutting down", kept]))
+    return Refused(503, message, kind="server_error", code="shutting_down", headers={"Retry-After": "1"})
+
+
 _STATUSES: tuple[tuple[type[MoAError], int, str, str], ...] = (
     (ThreadBusy, 409, "conflict_error", "thread_busy"),
     (SpecMismatch, 409, "conflict_error", "spec_changed"),
@@ -66,6 +82,7 @@ _STATUSES: tuple[tuple[type[MoAError], int, str, str], ...] = (
 """What each error is to a client; the first that fits."""
 
 _PLAIN = {
+    "thread_busy": "the conversation is at work on another request; wait for it, or cancel it",
     "thread_error": "the thread cannot do what was asked",
     "spec_changed": "the thread was made by another version of this model",
     "model_not_ready": "the model cannot run: something that it needs is missing on the server",

@@ -8,16 +8,16 @@ from collections.abc import Collection
 from ipaddress import IPv6Address
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moa_graph.errors import MoAError
-from moa_graph.server.faults import Refused
+from moa_graph.server.faults import Refused, refusal
 
 __all__ = ["Guards", "read_hosts", "read_origins"]
 
 _HOST = re.compile(
-    r"(?:\[(?P<address>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)(?::(?P<port>[0-9]{1,5}))?",
+    r"(?:\[(?P<address>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)(?::(?P<port>[0-9]{0,5}))?",
     re.ASCII | re.IGNORECASE,
 )
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]{0,30})://(.+)", re.ASCII | re.IGNORECASE)
@@ -29,10 +29,12 @@ _METHODS = "GET, POST, DELETE"
 _HEADERS = frozenset({"authorization", "content-type", "idempotency-key", "x-request-id"})
 _HEADER = re.compile(r"(?:x-moa|x-stainless|openai)-[a-z0-9-]{1,60}")
 """What a page may send besides; the last two are what OpenAI's own client adds."""
-_EXPOSED = "x-request-id, retry-after"
+_EXPOSED = "x-request-id, retry-after, x-should-retry, x-moa-thread"
 _REMEMBERED = "600"
 """Seconds for which a browser need not ask again."""
 
+_PATIENCE = 30.0
+"""Seconds for which the next part of a body is waited for."""
 _LINGER = 2.0
 _LINGERED = 16_000_000
 """Seconds, and bytes, for which a refused body is still taken, so that its sender reads the answer."""
@@ -78,7 +80,7 @@ class Guards:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        counted = _Counted(receive, send, self._limit)
+        counted = _Counted(scope, receive, send, self._limit)
         try:
             self._check_host(headers)
             origin = self._origin(headers)
@@ -130,8 +132,9 @@ class Guards:
 class _Counted:
     """Count a body as it is read; answer in the application's place once there is too much of it."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         self.refused = False
+        self._scope = scope
         self._receive, self._send, self._limit = receive, send, limit
         self._read = 0
         self._more = True
@@ -141,14 +144,20 @@ class _Counted:
         self._send = send
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(_PATIENCE if self._more else None):
+                message = await self._receive()
+        except TimeoutError:
+            raise await self._ended(_too_slow()) from None
         self._count(message)
         if self._read > self._limit:
-            refused = _too_large(self._limit)
-            if not (self._began or self.refused):
-                await self.refuse(refused)
-            raise refused
+            raise await self._ended(_too_large(self._limit))
         return message
+
+    async def _ended(self, refused: Refused) -> Refused:
+        if not (self._began or self.refused):
+            await self.refuse(refused)
+        return refused
 
     async def send(self, message: Message) -> None:
         if not self.refused:
@@ -158,7 +167,7 @@ class _Counted:
     async def refuse(self, refused: Refused) -> None:
         """Answer; where that closes the connection, not before the sender had time to read it."""
         self.refused = True
-        response = JSONResponse(refused.body, refused.status, refused.headers)
+        response = refusal(self._scope, refused)
         closing = "connection" in response.headers
         start = {"type": "http.response.start", "status": refused.status, "headers": response.raw_headers}
         await self._send(start)
@@ -238,6 +247,11 @@ def _check_body(headers: Headers, limit: int) -> None:
     kinds = [kind.partition(";")[0].strip().lower() for kind in headers.getlist("content-type")]
     if kinds != ["application/json"]:
         raise Refused(415, "a body must have Content-Type: application/json", code="unsupported_content_type")
+
+
+def _too_slow() -> Refused:
+    message = f"the body did not come within {_PATIENCE:g} s"
+    return Refused(408, message, code="body_too_slow", headers={"Connection": "close"})
 
 
 def _too_large(limit: int) -> Refused:

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from moa_graph.server.faults import Refused
+from moa_graph.server.faults import Refused, closing
 from moa_graph.server.keys import Key
 from moa_graph.server.shelf import Shelf
 
-__all__ = ["CLOSING", "Admission", "Limiter"]
+__all__ = ["CLOSING", "Admission", "Limiter", "used_up"]
 
 T = TypeVar("T")
 
@@ -174,15 +174,8 @@ class Limiter:
         left = limit - others
         if left <= _LEAST:
             self._correct(day, -most)
-            midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
-            raise Refused(
-                429,
-                f"the key's cost per day is used up: ${limit:g} are spent, or reserved by runs under way",
-                kind="insufficient_quota",
-                code="insufficient_quota",
-                # OpenAI's clients would not wait that long, but ask again at once.
-                headers={"Retry-After": _whole((midnight - now).total_seconds()), "x-should-retry": "false"},
-            )
+            spent = f"${limit:g} are spent, or reserved by runs under way"
+            raise used_up(f"the key's cost per day is used up: {spent}", now)
         if most > left:
             self._correct(day, left - most)
         return Admission(min(most, left), lambda amount: self._correct(day, amount), left)
@@ -221,7 +214,7 @@ class _Places:
     def check(self) -> None:
         """Raise Refused when there is no place, nor one in the queue."""
         if self._closed:
-            raise _closed()
+            raise closing()
         if not self._free and len(self._waiting) >= self._queue:
             raise _busy("too many requests wait already", "queue_full", _MOMENT)
 
@@ -260,7 +253,7 @@ class _Places:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_exception(_closed())
+                turn.set_exception(closing())
 
 
 def _given_back(reserving: asyncio.Task[Admission]) -> None:
@@ -269,13 +262,21 @@ def _given_back(reserving: asyncio.Task[Admission]) -> None:
         reserving.result().settle(0.0)
 
 
+def used_up(message: str, now: datetime) -> Refused:
+    """Return the refusal of what the rest of a key's day does not pay for; `now` is in UTC."""
+    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
+    return Refused(
+        429,
+        message,
+        kind="insufficient_quota",
+        code="insufficient_quota",
+        # OpenAI's clients would not wait that long, but ask again at once.
+        headers={"Retry-After": _whole((midnight - now).total_seconds()), "x-should-retry": "false"},
+    )
+
+
 def _busy(message: str, code: str, seconds: float) -> Refused:
     return Refused(429, message, kind="rate_limit_error", code=code, headers={"Retry-After": _whole(seconds)})
-
-
-def _closed() -> Refused:
-    message = "the server is shutting down"
-    return Refused(503, message, kind="server_error", code="shutting_down", headers={"Retry-After": "1"})
 
 
 def _whole(seconds: float) -> str:

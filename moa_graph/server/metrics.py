@@ -81,6 +81,8 @@ class Metrics:
         return model if model in self._models else OTHER
 
     def _count(self, model: str, role: str, proposal: Proposal) -> None:
+        if not proposal["attempts"]:
+            return  # it was given up before anything was sent
         self._calls.labels(model, role, proposal["status"]).inc()
         if proposal["failure"] is not None and not is_needless(proposal):
             self._failures.labels(model, proposal["failure"]["kind"]).inc()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from moa_graph.events import Emit, Event
 from moa_graph.graph import build_graph
 from moa_graph.proposers.relay import Relay
 from moa_graph.resources import Registered, Resources
+from moa_graph.runs.asking import cleaned_messages, plain_terms
 from moa_graph.runs.stores import Store
 from moa_graph.runs.threads import Runs
 from moa_graph.spec.schema import MoASpec
 from moa_graph.state import MoAInput, Proposal
-from moa_graph.terms import TERMS, Terms
-from moa_graph.usage import estimate_tokens
+from moa_graph.terms import TERMS, Terms, tokens_of
 
 __all__ = ["Answer", "Ask", "Happened", "Part", "Performer", "Piece", "Place", "Silence"]
 
@@ -32,13 +31,16 @@ __all__ = ["Answer", "Ask", "Happened", "Part", "Performer", "Piece", "Place", "
 class Place:
     """Say where a run is kept: its `thread` with the owner's prefix, and the `turn` in it.
 
-    `notes` are kept with the turn. With `resume` a turn that is known goes on, whatever was asked.
+    `notes` are kept with the turn. `after` is the turn that a new one goes on from: ThreadError where that is
+    not the thread's last answered one any more. With `resume` nothing is asked: the thread goes on with its
+    last turn, and ThreadError says so afterwards where that was another one than `turn`.
     """
 
     thread: str
     turn: str
     notes: Mapping[str, Any]
     resume: bool = False
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,7 @@ class Performer:
             with suppress(ThreadError):  # one that is new
                 return (await self.runs(ask.model).turn(ask.place.thread, ask.place.turn)).cost_left
         before = await self.runs(ask.model).messages(ask.place.thread) if ask.place is not None else []
-        tokens = sum(estimate_tokens(_said(message)) for message in [*before, *ask.messages])
-        acting = ask.terms.get("acting") or {}
-        tokens += sum(estimate_tokens(_json(acting[name])) for name in _SHOWN if acting.get(name))
+        tokens = tokens_of([*before, *ask.messages], ask.terms.get("acting"))
         bound = estimate(spec, self._resources[ask.model].models.price, (), tokens).max_cost
         if bound is None:
             return None
@@ -186,8 +186,8 @@ class Performer:
 
     async def _once(self, ask: Ask, terms: Terms, listen: Emit) -> _Made:
         """Run the plain graph; nothing is kept."""
-        messages = cast("list[AnyMessage]", list(ask.messages))
-        terms = {**terms, "listen": listen}
+        messages = cast("list[AnyMessage]", cleaned_messages(ask.messages))
+        terms = cast("Terms", {**terms, **plain_terms(terms), "listen": listen})
         state = await self._graphs[ask.model].ainvoke(
             MoAInput(messages=messages), {"configurable": {TERMS: terms}}
         )
@@ -210,6 +210,7 @@ class Performer:
                 abandon=True,
                 terms=terms,
                 notes=place.notes,
+                after=place.after,
             )
         async with aclosing(running.events()) as events:
             async for event in events:
@@ -218,21 +219,6 @@ class Performer:
         if run is None or run.message is None or run.turn != place.turn:
             raise ThreadError("the thread went on with another turn", hint="Ask again.")
         return run.message, [*run.proposals, *run.aides]
-
-
-_SHOWN = ("tools", "response_format")
-"""Arguments of the aggregator's call that providers count among its input."""
-
-
-def _said(message: BaseMessage) -> str:
-    """Return all that a message puts into a prompt: also its calls, and its pictures as they are sent."""
-    content = message.content if isinstance(message.content, str) else _json(message.content)
-    calls = [*message.tool_calls, *message.invalid_tool_calls] if isinstance(message, AIMessage) else []
-    return content + (_json(calls) if calls else "")
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 async def _next(parts: asyncio.Queue[Part | None], silence: float | None) -> Part | None:

@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from moa_graph.advising import turns_of
+from moa_graph.advising import last_said, turns_of
 from moa_graph.server.keys import Key
 from moa_graph.server.shelf import Shelf
 
@@ -54,7 +54,7 @@ class Turns:
         When that fails, nothing was remembered: all are asked again.
         """
         question = _question(messages)
-        if question is None or not isinstance(messages[-1], ToolMessage):
+        if question is None or not isinstance(last_said(messages), ToolMessage):
             return messages  # nobody goes on
         try:
             asked = _digest(messages[question])

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from moa_graph.spec.document import Document, Path, as_mapping, show
+from moa_graph.spec.document import Document, Path, as_mapping, as_sequence, show
 from moa_graph.spec.extracting import ExtractSpec
 from moa_graph.spec.fields import SHAPES
 from moa_graph.spec.parts import Part
@@ -22,6 +22,7 @@ from moa_graph.spec.schema import (
     MoASpec,
     ModelSpec,
     ProposerSpec,
+    default_layer_name,
 )
 from moa_graph.spec.slots import PriceSpec, RetrieverSpec
 
@@ -155,8 +156,25 @@ def _note(document: Document, details: ErrorDetails) -> None:
     else:
         message, expected = _say(details)
         words = re.findall(r'"([\w-]+)"', expected) if kind == "literal_error" else []
-        suggestion = document.suggest(details["input"], words) if words else ""
+        layers = _earlier_layers(document.data, path[:-2]) if path[-2:] == ("references", "from") else []
+        suggestion = document.suggest(details["input"], [*layers, *words]) if words else ""
+        if words and layers:
+            expected += ", or a list of layers"
+            # A layer is named in a list, for its name may be one of the words.
+            in_list = {f"did you mean {show(name)}?": f"did you mean [{name}]?" for name in layers}
+            suggestion = in_list.get(suggestion, suggestion)
         document.fault(path, message, expected=expected, suggestion=suggestion)
+
+
+def _earlier_layers(data: Any, holder: Path) -> list[str]:
+    """Return the names of the layers before a layer or the aggregator; `holder` is its path."""
+    ends = 1 if holder[-1:] == ("aggregator",) else 2
+    for part in holder[:-ends]:
+        data = data[part]
+    layers = [as_mapping(layer) for layer in as_sequence(as_mapping(data).get("layers"))]
+    number = len(layers) if ends == 1 else int(holder[-1])
+    names = [layer.get("name", default_layer_name(i)) for i, layer in enumerate(layers[:number])]
+    return [name for name in names if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name)]
 
 
 _NAME = "1 to 64 letters, digits, `.`, `_`, `-`, beginning with a letter or digit"

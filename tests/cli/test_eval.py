@@ -68,6 +68,28 @@ def test_a_spec_is_measured_and_its_proposers_stand_beside_it(
     assert [record["id"] for record in records(tmp_path / "eval-sums-data")] == ["q1", "q2", "q3"]
 
 
+def test_a_proposer_that_was_not_asked_everywhere_is_marked(
+    moa: Moa, replayed_sums: str, tmp_path: Path
+) -> None:
+    document = json.loads((tmp_path / "sums.yaml").read_text())
+    document["layers"] = [
+        {"name": "draft", "concurrency": 1, "proposers": ["a", "b", {"model": "b", "id": "c"}]}
+    ]
+    document["stop"] = {"by": "agreement", "agree": 2, "extract": "number"}
+    document["aggregator"] = {"reduce": "vote", "extract": "number"}
+    (tmp_path / "sums.yaml").write_text(json.dumps(document))
+    data = dataset(tmp_path, ROWS)
+    lines = moa("eval", "sums.yaml", data, "--extract", "number").stdout.splitlines()
+    assert lines[4].split()[:2] == ["draft/b", "100.0%"]
+    assert lines[5].split()[:3] == ["draft/c", "*", "100.0%"]
+    assert lines[5].split()[-3:] == ["1", "0", "0"], "the only item on which two did not agree at once"
+    assert lines[6].startswith(
+        "* cut or not asked in other items: where agreement ends a layer or a run early"
+    )
+    found = json.loads(moa("eval", "sums.yaml", data, "--json").stdout)
+    assert [each["unasked"] for each in found["proposers"]] == [0, 0, 2]
+
+
 def test_what_is_done_is_kept_and_said(moa: Moa, replayed_sums: str, tmp_path: Path) -> None:
     data = dataset(tmp_path, ROWS)
     assert moa("eval", replayed_sums, data, "--extract", "number", "--limit", "2").exit_code == 0
@@ -128,6 +150,7 @@ def test_json_gives_one_object(moa: Moa, replayed_sums: str, tmp_path: Path) -> 
     assert found["accuracy"]["value"] == 1.0
     assert found["proposers"][0]["accuracy"]["value"] == pytest.approx(2 / 3)
     assert (found["items"], found["left_ids"], found["outputs"]) == (3, [], None)
+    assert found["stopped"] is None
 
 
 def test_failed_items_are_shown_and_the_code_is_1(
@@ -164,7 +187,12 @@ def test_the_ceiling_says_what_is_left(
     assert ceiling in result.stderr
     assert server.count() == 2
     result = moa("eval", spec, data, "--max-cost", "25", "--json")
-    assert json.loads(result.stdout)["left_ids"] == ["q3"]
+    found = json.loads(result.stdout)
+    assert found["left_ids"] == ["q3"]
+    assert found["stopped"] == {
+        "type": "CeilingReached",
+        "message": "the ceiling of $25.00 is reached, $20.00 spent",
+    }
     assert server.count() == 2
 
 
@@ -215,6 +243,14 @@ def test_outputs_are_written_for_a_judge(
         assert written == expected[form]
 
 
+def test_two_turns_are_not_written_for_a_judge_of_one(moa: Moa, replayed_sums: str, tmp_path: Path) -> None:
+    row = {"question_id": 5, "turns": ["1+1?", "2+2?"]}
+    result = moa("eval", replayed_sums, dataset(tmp_path, [row]), "--format", "flask", "--out", "out")
+    assert result.exit_code == 2
+    assert "does not suit flask: its question is not one text" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_question_that_was_not_recorded_leaves_the_others_their_turn(
     moa: Moa, replayed_sums: str, tmp_path: Path
 ) -> None:
@@ -240,7 +276,7 @@ def test_outputs_without_an_answer_are_counted(moa: Moa, replayed_sums: str, tmp
         (["--limit", "0"], "--limit"),
         (["--concurrency", "0"], "--concurrency"),
         (["--max-cost", "-1"], "--max-cost"),
-        (["--format", "csv"], "alpaca_eval"),
+        (["--format", "csv"], "Invalid value for '--format': 'csv' is not one of 'alpaca_eval', "),
         (["--extract", "{by: number"], "neither YAML nor JSON"),
         (["--extract", "nonsense"], 'by: not one of the known words; expected one of "number", "choice"'),
         (["--extract", "{by: numbr}"], '(did you mean "number"?)'),

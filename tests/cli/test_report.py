@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ def test_figures_are_written_as_numbers_with_intervals(moa: Moa, run: str) -> No
     ]
 
 
+def test_a_layer_in_which_not_all_were_asked_is_biased_and_says_so(moa: Moa, tmp_path: Path) -> None:
+    written_run(tmp_path / "two", {"draft": {"a": "++-+", "b": "++.c", "c": "-.--"}}, [True] * 4)
+    result = moa("report", "two", "-o", "f.svg")
+    warning = "two, layer 1 is biased: for 3 of 4 questions a proposer was cut or not asked."
+    assert f"warning: {warning} Where agreement ended the layer early" in result.stderr
+    assert "evaluate a spec without `stop`" in result.stderr
+    assert re.search(r"^two +1 .*\]  +3 cut$", result.stdout, re.MULTILINE)
+    assert "3 cut" in (tmp_path / "f.svg").read_text()
+    found = json.loads(moa("report", "two", "--json").stdout)
+    assert [point["cut"] for point in found["curves"][0]["points"]] == [3, 0]
+    assert found["warnings"][0].startswith(warning)
+
+
 @pytest.mark.parametrize(("name", "begin"), [("f.png", b"\x89PNG"), ("f.svg", b"<?xml")])
 @pytest.mark.parametrize("figure", ["by-layer", "by-proposers", "single-multiple", "cost-quality"])
 def test_every_figure_is_drawn(
@@ -48,8 +62,15 @@ def test_a_run_of_unknown_cost_is_named(moa: Moa, run: str, tmp_path: Path) -> N
     written_run(tmp_path / "free", LAYERS, [True, True, True, True], costs=[0.1, 0.1, None, 0.1])
     result = moa("report", run, "free", "--figure", "cost-quality")
     assert result.stderr == "free is left out: what some of its questions cost is unknown\n"
-    assert "0.0100 [0.0100, 0.0100]" in result.stdout
+    assert "0.01 [0.01, 0.01]" in result.stdout
     assert "free" not in result.stdout
+
+
+def test_small_costs_keep_their_digits(moa: Moa, tmp_path: Path) -> None:
+    written_run(tmp_path / "cheap", LAYERS, [True] * 4, costs=[0.000231, 0.000232, 0.000232, 0.000232])
+    written_run(tmp_path / "dear", LAYERS, [True] * 4, costs=[0.5] * 4)
+    lines = moa("report", "cheap", "dear", "--figure", "cost-quality").stdout.splitlines()
+    assert re.search(r"answer  0\.000232 \[0\.00023\d*, 0\.000232\]  100\.0 .* cheap$", lines[3])
 
 
 def test_json_holds_the_points(moa: Moa, run: str) -> None:
@@ -66,7 +87,7 @@ def test_json_holds_the_points(moa: Moa, run: str) -> None:
     [
         (("moa", "-o", "f.pdf"), "the suffix must be .png or .svg"),
         (("moa", "-o", "no/f.svg"), "no/f.svg: No such file"),
-        (("moa", "--figure", "all"), "'all' is not one of"),
+        (("moa", "--figure", "all"), "'--figure': 'all' is not one of"),
         (("nowhere",), "nowhere: cannot be read"),
         (("unpriced", "--figure", "cost-quality", "-o", "f.svg"), "there is nothing to draw"),
     ],

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from moa_graph.server.asking import Served
-from moa_graph.server.serving import open_served
+from moa_graph.server.opening import open_served
 from moa_graph.server.settings import Settings
 from moa_graph.spec.loading import load_spec
 from tests.cli.conftest import Moa, SpecFile

@@ -19,7 +19,10 @@ def written_run(
     costs: Sequence[float | None] | None = None,
     digest: str = "same",
 ) -> Path:
-    """Write a run: each proposer of `layers` is + right, - wrong, ? unjudged or . absent, by question."""
+    """Write a run: each proposer of `layers` is, by question, + right, - wrong, ? unjudged, . absent.
+
+    Those without a text are f, failed, and c, cut.
+    """
     folder.mkdir(parents=True)
     lines = []
     for number, right in enumerate(answers):
@@ -28,13 +31,13 @@ def written_run(
             for name, signs in proposers.items():
                 if signs[number] == ".":
                     continue
-                correct = {"+": True, "-": False, "?": None}[signs[number]]
+                correct = {"+": True, "-": False, "f": False}.get(signs[number])
                 model = (models or {}).get(name, f"provider:{name}")
                 extracted = {True: "right", False: f"wrong {name}", None: None}[correct]
                 proposal = {
                     "id": f"{layer}/{name}",
                     "model": model,
-                    "status": "ok",
+                    "status": {"f": "failed", "c": "cut"}.get(signs[number], "ok"),
                     "text": f"I say {extracted}",
                 }
                 proposals.append({**proposal, "extracted": extracted, "correct": correct})

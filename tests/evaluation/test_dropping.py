@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from moa_graph.errors import AggregatorFailed, ThreadBusy, ThreadError
-from moa_graph.evaluation.dropping import Plan, carry_out, plan_without, without
+from moa_graph.evaluation.dropping import Plan, carry_out, give_up, plan_without, without
 from moa_graph.runs.stores import Store, open_store
 from tests.runs.cast import THREE, TWO, Cast
 
@@ -166,6 +166,23 @@ async def test_a_proposal_that_nobody_saw_is_refused(store: Store, proposal: str
         ThreadError, match=rf"nobody saw a proposal '{proposal}'\nThere are: draft/b, draft/c"
     ):
         await without(runs, "t", proposal)
+
+
+async def test_the_list_of_what_can_be_dropped_holds_all_of_it_and_no_more(store: Store) -> None:
+    final = {"window": 2, "references": {"payload": "summary", "summarizer": "m", "from": "all"}}
+    cast = Cast({"one": "ab", "two": "abc"}, final=final)
+    runs = cast.runs(store)
+    run = await runs.start("Why?", thread="t")
+    assert any("@window" in record["id"] for record in [*run.aides, *run.aggregators])
+    assert any("@summary" in record["id"] for record in run.aides)
+    with pytest.raises(ThreadError) as refused:
+        await plan_without(runs, "t", "two/x")
+    assert refused.value.hint == "There are: one/a, one/b, two/a, two/b, two/c."
+    for proposal in refused.value.hint.removeprefix("There are: ").rstrip(".").split(", "):
+        await give_up(runs, await plan_without(runs, "t", proposal))
+    for aide in run.aides:
+        with pytest.raises(ThreadError, match="nobody saw a proposal"):
+            await plan_without(runs, "t", aide["id"])
 
 
 async def test_the_only_proposal_of_a_layer_is_refused_before_anything_is_forked(store: Store) -> None:

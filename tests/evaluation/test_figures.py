@@ -182,8 +182,40 @@ def test_by_layer_follows_proposals_and_ends_with_the_answer(tmp_path: Path) -> 
     shape, curves = curves_of("by-layer", [run])
     assert [curve[0] for curve in curves] == ["moa"]
     # Each question counts once, whatever the number of its proposals; two went on to the second layer.
-    assert values(curves[0]) == [(1, 0.375, ""), (2, 1.0, "n=2"), (3, 0.75, "answer")]
+    assert values(curves[0]) == [(1, 0.375, "1 cut"), (2, 1.0, "n=2"), (3, 0.75, "answer")]
     assert shape.joined
+
+
+STOPPED = """\
+moa: 1
+name: n
+models:
+  a: {model: embedded:extractive}
+layers:
+  - {name: draft, concurrency: 1, proposers: [{model: a, samples: 3}]}
+stop: {by: agreement, agree: 2, extract: number}
+aggregator: {reduce: vote, extract: number}
+"""
+
+
+def test_a_layer_in_which_not_all_were_asked_says_for_how_many_questions(tmp_path: Path) -> None:
+    draft = {"a-1": "++-+", "a-2": "++-+", "a-3": ".cc+"}
+    run = read_measured(written_run(tmp_path / "moa", {"draft": draft}, [True] * 4))
+    layer, answer = curves_of("by-layer", [run])[1][0][1]
+    assert (layer.cut, layer.label) == (3, "3 cut")
+    assert (answer.cut, answer.label) == (0, "answer")
+
+
+def test_whoever_was_asked_about_no_question_is_known_from_the_spec(tmp_path: Path) -> None:
+    folder = written_run(tmp_path / "moa", {"draft": {"a-1": "++", "a-2": "++"}}, [True, True])
+    (folder / ".spec.yaml").write_text(STOPPED)
+    layer, _ = curves_of("by-layer", [read_measured(folder)])[1][0][1]
+    assert (layer.cut, layer.label) == (2, "2 cut")
+
+
+def test_who_failed_was_asked_and_marks_nothing(tmp_path: Path) -> None:
+    run = read_measured(written_run(tmp_path / "moa", {"draft": {"a": "+f", "b": "++"}}, [True, True]))
+    assert values(curves_of("by-layer", [run])[1][0])[0] == (1, 0.75, "")
 
 
 def test_questions_without_a_judged_answer_are_left_out(tmp_path: Path) -> None:

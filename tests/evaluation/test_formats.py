@@ -59,7 +59,7 @@ def test_mt_bench_gets_both_turns_of_each_question() -> None:
 
 
 def test_flask_gets_a_line_for_each_question() -> None:
-    items = [Item(1, (ASKED,)), Item("2", (ASKED,))]
+    items = [Item(1, (ASKED,), row={"question": "Why?"}), Item("2", (ASKED,), row={"question": "Why?"})]
     check_items(items, "flask")
     lines = outputs("flask", items, {0: record(), 1: record("So.")}).splitlines()
     assert [json.loads(line) for line in lines] == [
@@ -82,7 +82,9 @@ def test_nothing_stands_in_for_an_answer_that_is_not_there(form: str) -> None:
         ("alpaca_eval", Item(1, (ASKED,), row={"question": ["a", "b"]}), "its question is not one text"),
         ("mt_bench", Item(1, (ASKED,)), "it has not 2 turns"),
         ("mt_bench", Item("q", (ASKED, ASKED)), "its id is not a whole number"),
-        ("flask", Item("q", (ASKED,)), "its id is not a whole number"),
+        ("flask", Item("q", (ASKED,), row={"question": "Why?"}), "its id is not a whole number"),
+        ("flask", Item(1, (ASKED, ASKED), row={"question": ["a", "b"]}), "its question is not one text"),
+        ("flask", Item(1, (ASKED,), row={"question": [ASKED[0]]}), "its question is not one text"),
     ],
 )
 def test_items_that_a_judge_could_not_use_are_refused_before_anything_is_asked(

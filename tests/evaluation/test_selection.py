@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,14 @@ def test_the_recorded_pool_of_six_votes_as_was_published() -> None:
     assert 100 * sum(teams.best_of(team)) / count == pytest.approx(71.7060, abs=1e-4)
     assert 100 * sum(teams.mean_of(team)) / count == pytest.approx(36.3153, abs=1e-4)
     assert 100 * max(teams.means[model] for model in team) == pytest.approx(48.5437, abs=1e-4)
+
+
+def test_every_block_of_the_guide_can_be_pasted_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "selection.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    for block in blocks:
+        exec(compile(block, "selection.md", "exec"), {})
+    assert len(blocks) >= 4

@@ -379,6 +379,62 @@ def tool_call_with_text(call: Call) -> Reply:
     return message_reply(call, {"content": "Let me search.", "tool_calls": [_TOOL_CALL]}, "tool_calls")
 
 
+_CALLS = {
+    "broken": '{"query":"delete /srv/data/old',
+    "cut-word": '{"query": tru',
+    "array": '["moa"]',
+    "good": '{"query":"moa"}',
+    "empty": "",
+    "newline": '{"query":"one\ntwo"}',
+}
+"""Arguments of calls as a model may write them, by what is the matter with them."""
+
+
+@named(r"tool-calls-(.+?)(?:-and-(.+))?")
+def tool_calls(call: Call, *kinds: str | None) -> Reply:
+    """Call a tool with arguments of one or two kinds, which a stream gives in two pieces."""
+    calls = [
+        {"id": f"call_{i}", "type": "function", "function": {"name": "search", "arguments": _CALLS[kind]}}
+        for i, kind in enumerate(filter(None, kinds), 1)
+    ]
+    whole = message_reply(call, {"tool_calls": calls}, "tool_calls")
+    if not isinstance(whole.body, list):
+        return whole
+    pieces = [
+        delta(call, {"tool_calls": [piece]}) for i, each in enumerate(calls) for piece in _halves(i, each)
+    ]
+    return replace(whole, body=[whole.body[0], *pieces, *whole.body[1 + len(calls) :]])
+
+
+@named("split-pair")
+def split_pair(call: Call) -> Reply:
+    """Answer with an emoji in reasoning, text and a call, in two halves of each where it streams."""
+    arguments = '{"query":"\U0001f600"}'
+    function = {"name": "search", "arguments": arguments}
+    made = {"id": "call_1", "type": "function", "function": function}
+    if not call.stream:
+        said = {"reasoning_content": "r\U0001f600", "content": "a\U0001f600b", "tool_calls": [made]}
+        return message_reply(call, said, "tool_calls")
+    head, tail = '{"query":"\ud83d', '\ude00"}'
+    changes: list[dict[str, Any]] = [
+        {"role": "assistant", "reasoning_content": "r\ud83d"},
+        {"reasoning_content": "\ude00"},
+        {"content": "a\ud83d"},
+        {"content": "\ude00b"},
+        {"tool_calls": [{**made, "index": 0, "function": {**function, "arguments": head}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": tail}}]},
+    ]
+    body = [*(delta(call, change) for change in changes), delta(call, {}, "tool_calls"), DONE]
+    return Reply(body, content_type=SSE)
+
+
+def _halves(index: int, made: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    function = made["function"]
+    half = len(function["arguments"]) // 2
+    yield {**made, "index": index, "function": {**function, "arguments": function["arguments"][:half]}}
+    yield {"index": index, "function": {"arguments": function["arguments"][half:]}}
+
+
 # --- bodies that break the protocol ---------------------------------------------------------------
 
 

@@ -28,16 +28,16 @@ def model_of(server: FakeOpenAI, name: str, **options: Any) -> ChatCompletionsMo
     return model
 
 
-async def streamed(model: ChatCompletionsModel) -> AIMessageChunk:
-    chunks = [chunk async for chunk in model.astream(QUESTION)]
+async def streamed(model: ChatCompletionsModel, **options: Any) -> AIMessageChunk:
+    chunks = [chunk async for chunk in model.astream(QUESTION, **options)]
     total = chunks[0]
     for chunk in chunks[1:]:
         total += chunk
     return total
 
 
-async def ask(model: ChatCompletionsModel, *, stream: bool) -> AIMessage:
-    return await streamed(model) if stream else await model.ainvoke(QUESTION)
+async def ask(model: ChatCompletionsModel, *, stream: bool, **options: Any) -> AIMessage:
+    return await streamed(model, **options) if stream else await model.ainvoke(QUESTION, **options)
 
 
 STREAM = pytest.mark.parametrize("stream", [False, True])
@@ -224,6 +224,57 @@ async def test_structured_output_still_works(server: FakeOpenAI) -> None:
     with pytest.raises(Exception, match=r"Invalid JSON|validation error"):  # the fake answers with plain text
         await model_of(server, "ok").with_structured_output(Verdict, method="json_schema").ainvoke(QUESTION)
     assert server.requests[0].body["response_format"]["json_schema"]["name"] == "Verdict"
+
+
+_FORM = {
+    "type": "json_schema",
+    "json_schema": {"name": "verdict", "schema": {"type": "object", "properties": {}}},
+}
+_TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}  # not strict
+FORM = pytest.mark.parametrize("form", [_FORM, {"type": "json_object"}], ids=["schema", "object"])
+
+
+@STREAM
+@FORM
+@pytest.mark.parametrize(("name", "reason"), [("length", "length"), ("filter", "content_filter")])
+async def test_an_answer_in_a_form_that_was_cut_is_not_lost(
+    server: FakeOpenAI, name: str, reason: str, form: dict[str, Any], stream: bool
+) -> None:
+    message = await ask(model_of(server, name), stream=stream, response_format=form)
+    assert message.text.startswith("A text that")
+    assert message.response_metadata["finish_reason"] == reason
+    assert message.usage_metadata is not None
+    assert server.requests[0].body["response_format"] == form
+
+
+@STREAM
+@FORM
+async def test_a_form_goes_together_with_tools_that_are_not_strict(
+    server: FakeOpenAI, form: dict[str, Any], stream: bool
+) -> None:
+    options = {"response_format": form, "tools": [_TOOL]}
+    message = await ask(model_of(server, "tool-call"), stream=stream, **options)
+    assert [call["args"] for call in message.tool_calls] == [{"query": "moa"}]
+    assert server.requests[0].body["tools"] == [_TOOL]
+
+
+@FORM
+async def test_broken_arguments_in_a_form_cost_no_call_beside_them(
+    server: FakeOpenAI, form: dict[str, Any]
+) -> None:
+    strict = {"type": "function", "function": {**_TOOL["function"], "strict": True}}  # type: ignore[dict-item]
+    model = model_of(server, "tool-calls-broken-and-good")
+    message = await ask(model, stream=False, response_format=form, tools=[strict])
+    assert [call["id"] for call in message.tool_calls] == ["call_2"]
+    assert [call["id"] for call in message.invalid_tool_calls] == ["call_1"]
+
+
+async def test_a_schema_as_a_dict_is_answered_with_a_dict(server: FakeOpenAI) -> None:
+    schema = {"title": "Verdict", "type": "object", "properties": {"good": {"type": "boolean"}}}
+    model = model_of(server, 'says-{"good":true}')
+    assert await model.with_structured_output(schema, method="json_schema").ainvoke(QUESTION) == {
+        "good": True
+    }
 
 
 async def test_json_mode_streams(server: FakeOpenAI) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
+from langchain_core.messages.tool import tool_call_chunk
 
 from moa_graph.proposers.outcomes import read_text
 from moa_graph.proposers.relay import Relay
@@ -81,3 +84,84 @@ def test_another_attempt_begins_anew() -> None:
             relay.finish()
 
     assert [chunk.content for chunk in seen] == ["Answer"]
+
+
+# -- characters that are none --------------------------------------------------------------------------------
+
+EMOJI, HIGH, LOW, LONE = "\U0001f600", "\ud83d", "\ude00", "\ufffd"
+
+
+def passed_on(*chunks: AIMessageChunk) -> AIMessageChunk:
+    """Return all that was passed on as one."""
+    seen: list[AIMessageChunk] = []
+    relay = Relay(seen.append)
+    for chunk in chunks:
+        relay.send(chunk)
+    relay.finish()
+    return seen[0] + seen[1:]
+
+
+def thought(text: str) -> AIMessageChunk:
+    return AIMessageChunk(content="", additional_kwargs={"reasoning_content": text})
+
+
+def called(args: str | None, index: int | None = 0, **named: str) -> AIMessageChunk:
+    piece: ToolCallChunk = tool_call_chunk(args=args, index=index, **named)
+    return AIMessageChunk(content="", tool_call_chunks=[piece])
+
+
+def test_lone_surrogates_and_nul_are_replaced_in_all_that_is_passed_on() -> None:
+    whole = passed_on(
+        thought(f"think{HIGH}ing\0"),
+        AIMessageChunk(content=f"a{LOW}"),
+        called(f'{{"q":"{HIGH}"}}', name=f"se{LOW}arch", id=f"call_{HIGH}"),
+    )
+    assert whole.additional_kwargs["reasoning_content"] == f"think{LONE}ing{LONE}"
+    assert whole.content == f"a{LONE}"
+    [call] = whole.tool_calls
+    assert (call["name"], call["id"], call["args"]) == (f"se{LONE}arch", f"call_{LONE}", {"q": LONE})
+
+
+def test_no_single_piece_of_a_call_bears_a_surrogate() -> None:
+    seen: list[AIMessageChunk] = []
+    Relay(seen.append).send(called(f'{{"q":"{LOW}"}}', name="search", id="1"))
+    assert seen[0].tool_calls[0]["args"] == {"q": LONE}
+
+
+def test_a_character_in_two_halves_comes_whole() -> None:
+    assert relayed(f"a{HIGH}", "", f"{LOW}b") == ["a", f"{EMOJI}b"]
+    assert relayed("<", HIGH, LOW) == [f"<{EMOJI}"]
+    assert passed_on(thought(HIGH), thought(LOW)).additional_kwargs["reasoning_content"] == EMOJI
+    whole = passed_on(called('{"q":"' + HIGH, name="search", id="1"), called(LOW + '"}'))
+    assert whole.tool_call_chunks[0]["args"] == f'{{"q":"{EMOJI}"}}'
+
+
+def test_halves_of_two_kinds_are_no_character() -> None:
+    whole = passed_on(
+        thought(f"a{HIGH}"), AIMessageChunk(content=f"{LOW}b{HIGH}"), called(LOW, 0), called(HIGH, 1)
+    )
+    assert whole.additional_kwargs["reasoning_content"] == f"a{LONE}"
+    assert whole.content == f"{LONE}b{LONE}"
+    assert [piece["args"] for piece in whole.tool_call_chunks] == [LONE, LONE]
+
+
+def test_calls_without_an_index_are_whole() -> None:
+    whole = passed_on(called(f'{{"q":"{HIGH}', None), called(f'{LOW}"}}', None))
+    assert [piece["args"] for piece in whole.tool_call_chunks] == [f'{{"q":"{LONE}', f'{LONE}"}}']
+
+
+def test_half_a_character_of_an_attempt_before_is_forgotten() -> None:
+    seen: list[AIMessageChunk] = []
+    relay = Relay(seen.append)
+    relay.send(AIMessageChunk(content=HIGH))
+    assert not relay.began
+    relay.begin()
+    relay.send(AIMessageChunk(content=f"{LOW}b"))
+    relay.finish()
+    assert [chunk.content for chunk in seen] == [f"{LONE}b"]
+
+
+def test_a_reader_and_the_run_read_the_same_characters() -> None:
+    for pieces in itertools.product(["a", EMOJI, f"b{HIGH}", HIGH, LOW, "<"], repeat=4):
+        read = read_text(AIMessage("".join(pieces))).text
+        assert "".join(relayed(*pieces)) == read, ascii(pieces)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from moa_graph.errors import QuorumNotMet, SpecMismatch, ThreadError
+from moa_graph.errors import QuorumNotMet, SpecMismatch, StoreError, ThreadError
+from moa_graph.runs.records import ThreadRecord
 from moa_graph.runs.run import Run
 from moa_graph.runs.stores import Store
 from moa_graph.runs.threads import Runs
@@ -291,6 +292,126 @@ async def test_a_fork_that_was_not_completed_says_so(store: Store) -> None:
     assert "Delete it and fork again" in caught.value.hint
     await runs.delete(fork.thread)
     assert (await runs.fork("t")).thread == fork.thread
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the store fail right after a fork's record was written so many times, once."""
+    save = ThreadRecord.save
+
+    def die(after: int) -> None:
+        written = 0
+
+        async def saves(self: ThreadRecord, store: Store) -> None:
+            nonlocal written
+            await save(self, store)
+            written += self.origin is not None
+            if written == after:
+                monkeypatch.setattr(ThreadRecord, "save", save)
+                raise StoreError("the disk is full")
+
+        monkeypatch.setattr(ThreadRecord, "save", saves)
+
+    return die
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["now", "by an earlier version"])
+async def test_nothing_is_asked_in_a_fork_that_was_not_completed(
+    store: Store, dying: Callable[[int], None], claimed: bool
+) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    await runs.start("My name is Ada.", thread="t", turn="1")
+    dying(1)
+    with pytest.raises(StoreError, match="disk is full"):
+        await runs.fork("t", to="f")
+    record = await runs.record("f")
+    assert record.turn.status == "interrupted"
+    if claimed:
+        record.turn.status, record.turn.reason = "answered", ""
+        await record.save(store)
+    before, there = cast.sent, await store.read("f")
+    for asking in (
+        runs.start("What is my name?", thread="f", abandon=True),
+        runs.start("My name is Ada.", thread="f", turn="1"),
+        runs.submit("What is my name?", thread="f", abandon=True),
+        runs.resume("f"),
+    ):
+        with pytest.raises(ThreadError, match="fork 'f' was not completed"):
+            await asking
+    with pytest.raises(ThreadError):
+        await runs.start("What is my name?", thread="f", after="1")
+    assert (cast.since(before), await store.read("f")) == ({}, there)
+
+
+async def test_a_fork_that_was_not_completed_is_found_and_made_again(
+    store: Store, dying: Callable[[int], None]
+) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    await runs.start("My name is Ada.", thread="t", turn="1")
+    dying(1)
+    with pytest.raises(StoreError):
+        await runs.fork("t", to="f", spec=cast.changed(set_aggregator("y")))
+    assert (await runs.incomplete("f"), await runs.incomplete("t")) == (True, False)
+    fork = await cast.runs(store).fork("t", to="f")
+    assert (fork.status, fork.answer, await runs.incomplete("f")) == ("answered", "z1", False)
+    await cast.runs(store).start("What is my name?", thread="f", after="1")
+    assert [text for _, text in texts(cast.seen("a"))] == ["My name is Ada.", "z1", "What is my name?"]
+    with pytest.raises(ThreadError, match="there is a thread 'f' already"):
+        await runs.fork("t", to="f")
+    with pytest.raises(ThreadError, match="there is no thread 'g'"):
+        await runs.incomplete("g")
+
+
+async def test_a_fork_in_which_a_question_waits_is_not_made_again(
+    store: Store, dying: Callable[[int], None]
+) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    await runs.start("Why?", thread="t", turn="1")
+    dying(1)
+    with pytest.raises(StoreError):
+        await runs.fork("t", to="f")
+    record = await runs.record("f")  # as earlier versions left it
+    record.turns.append(record.turn.model_copy(update={"id": "2"}))
+    await record.save(store)
+    with pytest.raises(ThreadError, match="there is a thread 'f' already"):
+        await runs.fork("t", to="f")
+    with pytest.raises(ThreadError, match="was not completed"):
+        await runs.resume("f")
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["now", "by an earlier version"])
+async def test_a_fork_that_died_before_its_answer_was_noted_goes_on_from_it(
+    store: Store, dying: Callable[[int], None], claimed: bool
+) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    await runs.start("My name is Ada.", thread="t", turn="1")
+    dying(2)
+    with pytest.raises(StoreError):
+        await runs.fork("t", to="f")
+    record = await runs.record("f")
+    record.turn.status, record.turn.checkpoint = "answered" if claimed else "interrupted", None
+    await record.save(store)
+    assert (await runs.status("f")).status == "answered"
+    await runs.start("What is my name?", thread="f", after="1")
+    assert [text for _, text in texts(cast.seen("a"))] == ["My name is Ada.", "z1", "What is my name?"]
+
+
+async def test_a_fork_under_its_own_spec_lets_no_other_thread_of_that_spec_run(store: Store) -> None:
+    dear = Cast(THREE)
+    cheap = dear.runs(store, dear.changed(set_aggregator("y")))
+    await dear.runs(store).start("Why?", thread="t")
+    await dear.runs(store).start("Why?", thread="u")
+    await cheap.fork("t", to="f")
+    before = dear.sent
+    for thread in ("u", "f"):
+        with pytest.raises(SpecMismatch):
+            await cheap.start("And?", thread=thread)
+    assert dear.since(before) == {}
+    await dear.runs(store).start("And?", thread="f")
 
 
 async def test_what_a_fork_left_behind_does_not_enter_the_next_turn(store: Store) -> None:

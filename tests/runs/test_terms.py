@@ -13,7 +13,14 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -29,6 +36,7 @@ from moa_graph.errors import (
 )
 from moa_graph.proposers.relay import Relay
 from moa_graph.resources import Registered
+from moa_graph.runs.asking import digest_of
 from moa_graph.runs.mixtures import Mixture
 from moa_graph.runs.records import ThreadRecord, key_of
 from moa_graph.runs.stores import Store, open_store
@@ -350,6 +358,23 @@ async def test_the_aggregator_goes_on_alone_with_what_its_tools_returned(store: 
     prompts = [seen.messages for seen in cast.actor.seen]
     assert [each.text for each in prompts[1][: len(prompts[0])]] == [each.text for each in prompts[0]]
     assert "Two." in str(prompts[1][0].text) + str(prompts[1][1].text)
+
+
+async def test_instructions_after_what_the_tools_returned_ask_nobody_again(store: Store) -> None:
+    cast = Acting(steps=2)
+    runs = cast.runs(store)
+    message = await called(cast, store)
+    for number, time in enumerate(["10:02", "10:03"], 2):
+        said = [*results(message), SystemMessage(f"Time {time}")]
+        run = await runs.start(said, thread="t", turn=str(number), terms=ALONE)
+        assert (run.calls, run.proposals, run.message is not None) == (1, [], True)
+        message = run.message or message
+    assert cast.asked == (2, 3)
+    assert cast.actor.seen[-1].messages[-1].text == "Time 10:03"
+    await runs.start([SystemMessage("Be brief."), HumanMessage("And 7?")], thread="t", terms=ALONE)
+    assert cast.asked == (4, 4)
+    await runs.start([SystemMessage("Go on.")], thread="t", terms=ALONE)
+    assert cast.asked == (6, 5)
 
 
 async def test_the_history_and_the_turns_tell_each_call_once(store: Store) -> None:
@@ -743,6 +768,146 @@ async def test_other_programs_checkpoints_are_no_place_for_a_queued_turn(store: 
     with pytest.raises(ThreadError, match="cannot be a thread's id"):
         await cast.runs(store).submit("Why?", thread=" ")
     assert await cast.runs(store).threads() == []
+
+
+# --- after which turn ---
+
+
+async def test_a_question_that_goes_on_from_a_turn_is_asked_only_after_it(store: Store) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    await runs.start("One?", thread="t", turn="1\0")
+    await runs.start("Two?", thread="t", turn="2", after="1\0")
+    there, before = await store.read("t"), cast.sent
+    for asking in (
+        runs.start("Three?", thread="t", turn="3", after="1\0"),
+        runs.submit("Three?", thread="t", turn="3", after="1\0"),
+        runs.start("Three?", thread="t", turn="3", after="4"),
+    ):
+        with pytest.raises(ThreadError, match="the last answered turn of thread 't' is not"):
+            await asking
+    assert (await store.read("t"), cast.since(before)) == (there, {})
+    assert (await runs.submit("Three?", thread="t", turn="3", after="2")).reason == "queued"
+    known = await runs.start("Two?", thread="t", turn="2", after="1\0")  # sent again, later
+    assert (known.answer, cast.since(before)) == ("z2", {})
+
+
+async def test_a_question_goes_on_from_the_last_answer_also_where_a_turn_was_given_up(store: Store) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    await runs.start("One?", thread="t", turn="1")
+    await runs.submit("Two?", thread="t", turn="2")
+    with pytest.raises(ThreadError, match="has no answer yet"):
+        await runs.start("Three?", thread="t", turn="3", after="1")
+    with pytest.raises(ThreadError, match="is not '2'"):
+        await runs.start("Three?", thread="t", turn="3", after="2", abandon=True)
+    run = await runs.start("Three?", thread="t", turn="3", after="1", abandon=True)
+    assert run.answer == "z2"
+
+
+async def test_nothing_goes_on_in_a_thread_that_was_deleted_meanwhile(store: Store) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    await runs.start("My name is Ada.", thread="t", turn="1")
+    await runs.delete("t")
+    before = cast.sent
+    for asking in (
+        runs.start("What is my name?", thread="t", turn="2", after="1"),
+        runs.submit("What is my name?", thread="t", turn="2", after="1"),
+    ):
+        with pytest.raises(ThreadError, match="is not '1'"):
+            await asking
+    assert (await store.keys(), cast.since(before)) == ([], {})
+
+
+# --- what a question is ---
+
+
+def calling(city: str, id_: str = "c") -> list[BaseMessage]:
+    call = {"name": "weather", "args": {"city": city}, "id": id_}
+    return [HumanMessage("Where?"), AIMessage("", tool_calls=[call]), ToolMessage("Rain", tool_call_id=id_)]
+
+
+OTHERS = [
+    calling("Oslo"),
+    calling("Rome", "d"),
+    [*calling("Rome")[:2], ToolMessage("Rain", tool_call_id="c", status="error")],
+    [
+        calling("Rome")[0],
+        AIMessage("", invalid_tool_calls=[{"name": "weather", "args": "{", "id": "c", "error": None}]),
+        calling("Rome")[2],
+    ],
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=["arguments", "id", "status", "invalid"])
+async def test_other_calls_of_tools_are_another_question(store: Store, other: list[BaseMessage]) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    first = await runs.start(calling("Rome"), thread="t", turn="1")
+    assert (await runs.start(calling("Rome"), thread="t", turn="1")).answer == first.answer
+    with pytest.raises(ThreadError, match="asked something else"):
+        await runs.start(other, thread="t", turn="1")
+
+
+def test_what_uses_no_tools_is_known_by_what_earlier_versions_noted() -> None:
+    said = [SystemMessage("Be brief."), HumanMessage([{"type": "text", "text": "Why?"}]), AIMessage("So.")]
+    digest = "26a8ce3769ad7486486b0a7b585f86754affad5e29a4c55a8295cc411f2979b7"
+    assert digest_of(said) == digest
+
+
+async def test_what_no_store_bears_is_taken_out_of_calls_and_names(store: Store) -> None:
+    cast = Cast(THREE)
+    runs = cast.runs(store)
+    call = {"name": "weather\0", "args": {"city\ud800": ["Rome\ud800"]}, "id": "c\0"}
+    asked = [
+        HumanMessage("Where?", name="a\0", id="m\0"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("Rain", tool_call_id="c\0"),
+    ]
+    assert (await runs.start(asked, thread="t", turn="1")).answer == "z1"
+    assert asked[0].name == "a\0"
+    human, ai, *_ = await runs.messages("t")
+    assert (human.name, human.id) == ("a\ufffd", "m\ufffd")
+    assert isinstance(ai, AIMessage)
+    assert ai.tool_calls[0]["args"] == {"city\ufffd": ["Rome\ufffd"]}
+    assert (await runs.start(asked, thread="t", turn="1")).answer == "z1"
+    copy = await runs.import_(as_bytes(await runs.export("t")), to="copy")
+    assert copy.answer == "z1"
+
+
+async def test_a_turn_is_found_by_the_id_that_it_was_asked_under(store: Store) -> None:
+    runs = Cast(THREE).runs(store)
+    await runs.start("Why?", thread="t", turn="x\0y")
+    assert (await runs.turn("t", "x\0y")).answer == "z1"
+
+
+# --- what it costs at most ---
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["queued", "begun"])
+async def test_what_is_left_counts_tools_calls_and_pictures(store: Store, begun: bool) -> None:
+    cast = Cast(THREE, slot={"price": {"input": 1.0, "output": 1.0}, "max_tokens": 10})
+    runs = cast.runs(store)
+
+    async def left(thread: str, asked: list[BaseMessage], **acting: Any) -> float:
+        terms = Terms(acting=acting)
+        if begun:
+            run = await runs.start(asked, thread=thread, terms=terms, breakpoints="all")
+        else:
+            run = await runs.submit(asked, thread=thread, terms=terms)
+        assert run.cost_left is not None
+        return run.cost_left
+
+    question, long = HumanMessage("Why?"), "word " * 4000
+    described = {"type": "function", "function": {"name": "f", "description": long, "parameters": {}}}
+    call = AIMessage("", tool_calls=[{"name": "f", "args": {"text": long}, "id": "c"}])
+    picture = HumanMessage([{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{long}"}}])
+    least = await left("plain", [question])
+    assert await left("tools", [question], tools=[described]) > 10 * least
+    assert await left("format", [question], response_format={"type": "text", "text": long}) > 10 * least
+    assert await left("call", [question, call, ToolMessage("so", tool_call_id="c")]) > 10 * least
+    assert await left("picture", [picture]) > 10 * least
 
 
 # --- kill -9 ---

@@ -9,7 +9,7 @@ from typing import Any
 
 from moa_graph.runs.run import Run
 from moa_graph.server.asking import Served
-from moa_graph.server.serving import open_served
+from moa_graph.server.opening import open_served
 from moa_graph.server.settings import Settings
 from moa_graph.spec.schema import MoASpec
 from tests.runs.cast import TWO, Cast

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
 
-from moa_graph.errors import QuorumNotMet
+from moa_graph.errors import AggregatorFailed, QuorumNotMet
 from moa_graph.runs.stores import Store, open_store
+from moa_graph.server import asking
 from moa_graph.server.asking import Served, parts_of
 from moa_graph.server.faults import Refused
 from moa_graph.server.keys import Key, KeyLimits, KeyRing
@@ -22,6 +24,7 @@ from moa_graph.server.settings import Settings
 from moa_graph.server.shelf import Shelf, open_shelf
 from moa_graph.terms import Terms
 from tests.fakes.models import ScriptedChatModel as Model
+from tests.runs.cast import refusal
 from tests.server.test_performing import spec
 
 QUESTION = [HumanMessage("Why?")]
@@ -113,12 +116,42 @@ async def test_an_answer_that_is_there_is_neither_billed_nor_counted_again(
 
 
 async def test_a_run_that_fails_is_billed_for_what_it_paid(store: Store, shelf: Shelf) -> None:
-    house = House(store, shelf, a=ValueError("broken"), **PRICE)
+    house = House(store, shelf, z=refusal(), **PRICE)
+    with pytest.raises(AggregatorFailed) as failed:
+        await house.ask(key(cost_per_day=1.0))
+    draft, _ = failed.value.proposals
+    assert 0 < draft["cost"] < 0.001
+    assert house.counted('moa_runs_total{model="team",status="AggregatorFailed"}') == 1
+    assert (house.notes["run"], house.notes["calls"]) == ("AggregatorFailed", 2)
+    assert house.notes["cost"] == pytest.approx(draft["cost"])
+    assert await spent(house, shelf) == pytest.approx(draft["cost"])
+
+
+async def test_a_run_that_nobody_answered_costs_nothing(store: Store, shelf: Shelf) -> None:
+    house = House(store, shelf, a=refusal(), **PRICE)
     with pytest.raises(QuorumNotMet):
         await house.ask(key(cost_per_day=1.0))
-    assert house.counted('moa_runs_total{model="team",status="QuorumNotMet"}') == 1
-    assert house.notes["run"] == "QuorumNotMet"
+    assert (house.notes["run"], house.notes["calls"], house.notes["cost"]) == ("QuorumNotMet", 1, 0.0)
     assert await spent(house, shelf) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["whole", "pieces"])
+async def test_the_first_piece_is_timed_from_the_admission(
+    store: Store, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tokens: bool
+) -> None:
+    passed = 100.0
+    house = House(store, shelf)
+
+    async def last(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: passed))
+    house.a.wait, house.z.wait = (lambda: last(1.0)), (lambda: last(2.0))
+    async for part in parts_of(house.served, key(), Ask("team", QUESTION, Terms(), tokens=tokens)):
+        passed += 4.0 if isinstance(part, Answer) else 0.0
+    assert house.counted('moa_first_token_seconds_sum{model="team"}') == 3.0
+    assert house.counted('moa_run_seconds_sum{model="team"}') == 7.0
 
 
 async def test_who_leaves_in_the_middle_is_billed_also_for_the_call_that_was_cut(
@@ -133,6 +166,8 @@ async def test_who_leaves_in_the_middle_is_billed_also_for_the_call_that_was_cut
     with pytest.raises(asyncio.CancelledError):
         await running
     assert house.counted('moa_runs_total{model="team",status="cancelled"}') == 1
+    assert (house.notes["run"], house.notes["calls"]) == ("cancelled", 2)
+    assert house.notes["cost"] == pytest.approx(await spent(house, shelf))
     assert house.counted('moa_calls_total{model="team",role="aggregator",status="cut"}') == 1
     drafts = house.a.calls
     assert len(drafts) == 1

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 
 from moa_graph.errors import StoreError, ThreadBusy
 from moa_graph.server import asking
+from moa_graph.server.app import make_app
+from moa_graph.server.asking import Served
 from moa_graph.server.background import jobs
-from moa_graph.server.keys import KeyLimits, add_key, list_keys, revoke_key
+from moa_graph.server.keys import Key, KeyLimits, add_key, list_keys, revoke_key
+from moa_graph.server.performing import Ask
+from moa_graph.terms import Terms
+from tests.runs.cast import TWO, Cast
+from tests.server.asgi import Reply, ask
 from tests.server.backstage import THREAD, TURN, Backstage, at_last, made, standing, submit
 
 ONCE = dict.fromkeys("abcdz", 1)
+PRICED = {"price": {"input": 1.0, "output": 1.0}, "max_tokens": 1000}
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -22,6 +31,42 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Backstage:
     """Give a stage on each kind of store."""
     is_file = request.param == "sqlite"
     return Backstage(f"sqlite:///{tmp_path}/moa.db" if is_file else request.getfixturevalue("database"))
+
+
+@pytest.fixture
+def put_off(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Tell that a turn is to wait for a while, which is a short one."""
+    told, after = asyncio.Event(), jobs._after
+
+    async def noted(*given: Any) -> float | None:
+        pause = await after(*given)
+        if pause is not None:
+            told.set()
+        return pause
+
+    monkeypatch.setattr(jobs, "_after", noted)
+    monkeypatch.setattr(jobs, "LONGEST", 0.05)
+    return told
+
+
+def owner(limits: KeyLimits) -> Key:
+    """Return who asks a server that knows no keys."""
+    return Key("local", "local", limits)
+
+
+async def most(stage: Backstage) -> float:
+    """Return USD that a turn may cost."""
+    async with stage.idle() as served:
+        bound = await served.performer.most(Ask("cast", [HumanMessage("Why?")], Terms()))
+    assert bound
+    return bound
+
+
+async def ask_in_the_background(served: Served) -> Reply:
+    """Ask over HTTP for a response that nobody waits for."""
+    body = json.dumps({"model": "cast", "input": "Why?", "background": True}).encode()
+    headers = {"host": "localhost", "content-type": "application/json"}
+    return await ask(make_app(served, lambda _: None), "POST", "/v1/responses", headers=headers, body=[body])
 
 
 async def test_a_turn_is_answered_though_nobody_waits_for_it(stage: Backstage) -> None:
@@ -156,16 +201,61 @@ async def test_a_run_that_fails_has_failed_and_is_not_tried_for_ever(stage: Back
     assert stage.cast.since(asked) == ONCE
 
 
-async def test_a_turn_whose_key_runs_too_much_at_once_waits(stage: Backstage) -> None:
+async def test_a_turn_whose_key_runs_too_much_at_once_waits(stage: Backstage, put_off: asyncio.Event) -> None:
     stage.cast.hold("a")
     async with stage.server(limits=KeyLimits(concurrent_runs=1)) as served:
         await submit(served)
         await stage.cast.asked("a")
         await submit(served, "local/resp/b")
+        await asyncio.wait_for(put_off.wait(), 10)
+        assert stage.cast.models["a"].entered == 1
         stage.cast.release()
         await at_last(served, "answered")
         await at_last(served, "answered", "local/resp/b")
     assert dict(stage.cast.sent) == dict.fromkeys("abcdz", 2)
+
+
+async def test_a_turn_counts_once_among_the_requests_and_costs_its_key_what_it_cost(
+    stage: Backstage, put_off: asyncio.Event
+) -> None:
+    stage.cast = Cast(TWO, slot=PRICED)
+    limits = KeyLimits(cost_per_day=1.5 * await most(stage), requests_per_minute=1)
+    async with stage.server(limits=limits, drain=30.0) as served:
+        reply = await ask_in_the_background(served)
+        assert reply.status == 200, reply.body
+        _, thread, turn = json.loads(reply.body)["id"].split("_")
+        run = await at_last(served, "answered", f"local/resp/{thread}", turn)
+        await served.background.drain()
+        await served.limiter.close()
+        async with served.limiter.admitted(owner(limits), 0.0, request=False) as admission:
+            assert run.cost is not None
+            assert run.cost > 0
+            assert admission.left == pytest.approx(limits.cost_per_day - run.cost)
+    assert not put_off.is_set()
+
+
+async def test_a_turn_for_which_the_day_has_too_little_left_is_refused_and_not_noted(
+    stage: Backstage,
+) -> None:
+    stage.cast = Cast(TWO, slot=PRICED)
+    async with stage.server(limits=KeyLimits(cost_per_day=0.5 * await most(stage))) as served:
+        reply = await ask_in_the_background(served)
+        assert (reply.status, reply.error["code"]) == (429, "insufficient_quota")
+        assert await served.performer.store.keys() == []
+
+
+async def test_a_turn_whose_keys_day_is_used_up_is_tried_again_before_the_next(
+    stage: Backstage, put_off: asyncio.Event
+) -> None:
+    stage.cast = Cast(TWO, slot=PRICED)
+    limits = KeyLimits(cost_per_day=1.0)
+    async with stage.server(limits=limits) as served:
+        async with served.limiter.admitted(owner(limits), 1.0) as all_of_it:
+            await submit(served)
+            await asyncio.wait_for(put_off.wait(), 10)
+            assert not stage.cast.sent
+            all_of_it.settle(0.0)
+        await at_last(served, "answered")
 
 
 async def test_a_turn_of_a_key_that_was_revoked_fails(stage: Backstage, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from moa_graph.server.detail import detail_of, wants_detail, wants_progress
+from moa_graph.server.detail import detail_of
 from tests.server.chat.fakes import answered
 from tests.server.chat.test_route import record
 
@@ -89,27 +89,3 @@ def test_warnings_end_where_somebody_elses_words_begin(warning: str, told: str) 
 def test_a_message_that_no_run_gave_has_nothing_to_tell() -> None:
     detail = detail_of(AIMessage("Hello."))
     assert (detail["cost"], detail["proposals"], detail["warnings"]) == (None, [], [])
-
-
-@pytest.mark.parametrize(
-    ("headers", "metadata", "wanted"),
-    [
-        ({}, None, False),
-        ({}, {}, False),
-        ({"name": "TRUE"}, None, True),
-        ({"name": "1"}, {}, True),
-        ({"name": "false"}, {"key": "true"}, True),
-        ({"name": "yes"}, {"key": "no"}, False),
-        ({}, {"key": True}, False),
-    ],
-)
-@pytest.mark.parametrize(
-    ("wants", "header", "key"),
-    [(wants_detail, "x-moa-detail", "moa"), (wants_progress, "x-moa-progress", "moa_progress")],
-)
-def test_who_asks_for_more_says_so(
-    wants: Any, header: str, key: str, headers: dict[str, str], metadata: dict[str, Any] | None, wanted: bool
-) -> None:
-    named = dict.fromkeys([header] if headers else [], headers.get("name", ""))
-    asked = metadata and {key: metadata["key"]}
-    assert wants(named, asked) is wanted

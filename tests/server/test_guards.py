@@ -108,7 +108,7 @@ async def test_another_host_is_refused(make: Make, reached: list[Any], host: str
     [
         "",
         ":8000",
-        "localhost:",
+        ":",
         "localhost:x",
         "localhost:65536",
         "localhost:123456",
@@ -493,3 +493,23 @@ async def test_a_real_client_reads_the_refusal_of_a_body_it_still_sends(make: Ma
         reply = await client.post("/", content=body(), headers={"content-type": "application/json"})
         assert (reply.status_code, reply.json()["error"]["code"]) == (413, "body_too_large")
         assert (await client.post("/", json={"a": 1})).json() == {"read": 7}
+
+
+async def test_a_body_that_never_comes_is_not_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "_PATIENCE", 0.01)
+    never = asyncio.Event()
+
+    async def receive() -> Any:
+        await never.wait()
+
+    reply = Reply()
+
+    async def send(message: Any) -> None:
+        reply.messages.append(message)
+
+    pairs = [(name.encode(), value.encode()) for name, value in (JSON | {"content-length": "5"}).items()]
+    scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/", "headers": pairs}
+    monkeypatch.setattr(guards, "_LINGER", 0.01)
+    await make()({**scope, "query_string": b"", "scheme": "http"}, receive, send)
+    assert (reply.status, reply.error["code"]) == (408, "body_too_slow")
+    assert reply.header("connection") == "close"

@@ -111,20 +111,27 @@ class Guest:
 
     def __init__(self, limiter: Limiter, owner: Key, most: float | None = None) -> None:
         self.admission: Admission | None = None
-        self.leave = asyncio.Event()
+        self.told, self.leave = asyncio.Event(), asyncio.Event()
         self.cost: float | None = 0.0
         self.task = asyncio.ensure_future(self._stay(limiter, owner, most))
-        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # looked at
+        self.task.add_done_callback(self._end)
 
     async def _stay(self, limiter: Limiter, owner: Key, most: float | None) -> None:
         async with limiter.admitted(owner, most) as self.admission:
+            self.told.set()
             try:
                 await self.leave.wait()
             finally:
                 self.admission.settle(self.cost)
 
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self.told.set()
+        if not task.cancelled():
+            task.exception()  # looked at
+
     async def inside(self) -> Guest:
-        await until(lambda: self.admission is not None or self.task.done())
+        """Return when it is admitted, or is not."""
+        await asyncio.wait_for(self.told.wait(), 20)
         return self
 
     async def gone(self) -> Guest:
@@ -540,10 +547,8 @@ async def test_processes_on_one_postgres_share_a_keys_day(database: str, clock: 
             for _ in range(3)
         ]
         guests = [Guest(limiters[number % 3], owner, 0.09) for number in range(30)]
-        async with asyncio.timeout(20):
-            for guest in guests:
-                while guest.admission is None and not guest.task.done():  # noqa: ASYNC110 -- as above
-                    await asyncio.sleep(0.01)
+        for guest in guests:
+            await guest.inside()
         shares = [guest.admission.max_cost or 0 for guest in guests if guest.admission is not None]
         assert sum(shares) <= 1.0 + 1e-6
         assert sum(shares) > 0.9

@@ -17,6 +17,7 @@ def proposal(**changes: Any) -> Proposal:
         "id": "draft/a",
         "status": "ok",
         "failure": None,
+        "attempts": 1,
         "usage": {"input_tokens": 10, "output_tokens": 4, "source": "provider"},
         "cost": 0.25,
     }
@@ -82,6 +83,12 @@ def test_a_cost_that_is_not_known_is_counted_as_that_and_not_as_nothing(metrics:
     found = values(metrics)
     assert found["moa_unknown_cost_total",] == 1
     assert ("moa_cost_dollars_total", "panel") not in found
+
+
+def test_what_was_given_up_before_anything_was_sent_is_no_call(metrics: Metrics) -> None:
+    spent = {"status": "failed", "attempts": 0, "failure": failure("budget"), "usage": None, "cost": None}
+    metrics.heard("panel", call("call.failed", **spent))
+    assert not any(name.startswith(("moa_calls", "moa_failures")) for name, *_ in values(metrics))
 
 
 def test_failures_are_counted_by_kind_also_those_that_were_tried_again(metrics: Metrics) -> None:

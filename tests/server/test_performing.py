@@ -8,13 +8,14 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from moa_graph.errors import QuorumNotMet, ThreadError
 from moa_graph.runs.stores import Store, open_store
 from moa_graph.server.performing import Answer, Ask, Happened, Part, Performer, Piece, Place, Silence
 from moa_graph.spec.schema import MoASpec
 from moa_graph.terms import Terms
+from tests.fakes.acting import ActingChatModel
 from tests.fakes.models import ScriptedChatModel as Model
 
 QUESTION = [HumanMessage("Why?")]
@@ -114,6 +115,31 @@ async def test_a_turn_that_another_one_followed_is_not_taken_for_it(store: Store
         await team.answer(Ask("team", (), Terms(), Place(KEPT.thread, KEPT.turn, {}, resume=True)))
 
 
+async def test_a_turn_goes_on_only_from_the_one_that_it_follows(store: Store) -> None:
+    team = Team(store)
+    await team.answer(ask(KEPT))
+    await team.answer(ask(Place(KEPT.thread, "2", {}, after="1")))
+    with pytest.raises(ThreadError, match="is not '1'"):
+        await team.answer(ask(Place(KEPT.thread, "3", {}, after="1")))
+    await team.performer.runs("team").delete(KEPT.thread)
+    with pytest.raises(ThreadError, match="is not '2'"):
+        await team.answer(ask(Place(KEPT.thread, "3", {}, after="2")))
+    assert (await store.keys(), len(team.z.calls)) == ([], 2)
+
+
+@pytest.mark.parametrize("place", [None, KEPT], ids=["plain", "kept"])
+async def test_lone_surrogates_anywhere_in_a_request_are_replaced(store: Store, place: Place | None) -> None:
+    team, actor = Team(store), ActingChatModel(steps=0)
+    performer = Performer([spec()], store, {"a": team.a, "z": actor})
+    call = {"name": "f", "args": {"text": "\ud800"}, "id": "c"}
+    said = [*QUESTION, AIMessage("", tool_calls=[call]), ToolMessage("So.", tool_call_id="c")]
+    terms = Terms(acting={"stop": ["\ud800"]})
+    answer = await performer.answer(Ask("team", said, terms, place))
+    assert answer.message.text == "Done: So."
+    assert 'f with {"text": "\ufffd"}' in str(team.a.calls[0])
+    assert actor.seen[0].options["stop"] == ["\ufffd"]
+
+
 @pytest.mark.parametrize("place", [None, KEPT], ids=["plain", "kept"])
 async def test_a_run_that_fails_raises_what_it_raises(store: Store, place: Place | None) -> None:
     with pytest.raises(QuorumNotMet):
@@ -173,6 +199,17 @@ async def test_the_rest_of_a_turn_bounds_what_it_still_costs(store: Store) -> No
     assert (await team.performer.most(resumed) or 0.0) > 0.0
     await team.answer(resumed)
     assert await team.performer.most(resumed) == 0.0
+
+
+async def test_a_turn_that_is_noted_costs_as_much_at_most_as_one_that_is_asked_now(store: Store) -> None:
+    team = Team(store, price={"input": 1.0, "output": 1.0}, max_tokens=10)
+    terms = Terms(acting={"tools": [{"type": "function", "function": {"name": "f" * 9999}}]})
+    now = Ask("team", QUESTION, terms, KEPT)
+    before = await team.performer.most(now)
+    await team.performer.runs("team").submit(QUESTION, thread=KEPT.thread, turn=KEPT.turn, terms=terms)
+    assert await team.performer.most(now) == before
+    bare = Ask("team", QUESTION, Terms())
+    assert (before or 0.0) > 10 * (await team.performer.most(bare) or 0.0)
 
 
 async def test_what_a_model_lacks_is_told_before_anybody_asks(store: Store) -> None:

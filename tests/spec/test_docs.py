@@ -4,8 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import HumanMessage
 
+from moa_graph import build_graph
+from moa_graph.models.failures import ProviderError
 from moa_graph.spec import json_schema, parse_spec
+from tests.fakes.models import ScriptedChatModel
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "spec.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
@@ -42,6 +46,24 @@ def test_a_snippet_of_the_primitives_loads_under_the_head_that_is_told(snippet):
     if "aggregator:" not in snippet:
         text += "aggregator: {model: large}\n"
     assert parse_spec(text).name == "snippet"
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+CASCADES = {
+    "README": next(
+        block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "name: cascade" in block
+    ),
+    "primitives": HEAD + next(snippet for snippet in SNIPPETS if "name: cheap" in snippet),
+}
+
+
+@pytest.mark.parametrize("text", CASCADES.values(), ids=CASCADES)
+async def test_a_cascade_on_a_page_asks_the_large_model_where_the_small_one_fails(text):
+    spec = parse_spec(text)
+    refused = ProviderError("no such parameter", status_code=400)
+    models = {name: ScriptedChatModel(refused if name == "small" else "It is 15.") for name in spec.models}
+    state = await build_graph(spec, models=models).compile().ainvoke({"messages": [HumanMessage("Q?")]})
+    assert state["messages"][-1].text == "It is 15."
 
 
 @pytest.mark.parametrize("path", ["select.by", "stop.by", "aggregator.reduce", "references.from"])

@@ -141,7 +141,11 @@ FAULTS = {
     "consistency of none": (FINAL("reduce: consistency, model: a, references: {from: ^none}"), "aggregator.references.from", "`reduce: consistency` takes one of the proposals that it sees; expected previous, all, or a list of layers"),
     "pick in the system prompt": (FINAL("reduce: pick, model: a, references: {placement: ^system}"), "aggregator.references.placement", "`reduce: pick` shows the proposals in the user's message; expected user, or no `placement`"),
     # references: shapes
-    "from an unknown word": (REFERENCES("from: ^next"), "layers[1].references.from", 'not one of the known words; expected one of "previous", "all", "own", "none"'),
+    "from an unknown word": (REFERENCES("from: ^next"), "layers[1].references.from", 'not one of the known words; expected one of "previous", "all", "own", "none", or a list of layers'),
+    "from a layer outside of a list": (REFERENCES("from: ^draft"), "layers[1].references.from", 'not one of the known words; expected one of "previous", "all", "own", "none", or a list of layers (did you mean [draft]?)'),
+    "the aggregator from a layer outside of a list": (FINAL("model: a, references: {from: ^lst}"), "aggregator.references.from", 'not one of the known words; expected one of "previous", "all", "own", "none", or a list of layers (did you mean [last]?)'),
+    "from a layer that comes later": (REFERENCES("from: ^last"), "layers[1].references.from", 'not one of the known words; expected one of "previous", "all", "own", "none", or a list of layers'),
+    "from nearly a word": (REFERENCES("from: ^previus"), "layers[1].references.from", 'not one of the known words; expected one of "previous", "all", "own", "none", or a list of layers (did you mean "previous"?)'),
     "from a number": (REFERENCES("from: ^3"), "layers[1].references.from", "a number stands here; expected previous, all, own, none, or a list of earlier layers such as [draft]"),
     "from an empty list": (REFERENCES("from: ^[]"), "layers[1].references.from", "empty; expected at least one entry"),
     "from a list of numbers": (REFERENCES("from: [^3]"), "layers[1].references.from[0]", "a number stands here; expected the name of a layer, or a mapping such as {layer: draft, see: own}"),

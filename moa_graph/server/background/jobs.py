@@ -75,6 +75,7 @@ async def _after(store: Store, job: Job, error: Exception) -> float | None:
             reason = f"{Refused.__name__}: {error.message}"
         case MoAError():
             reason = f"{type(error).__name__}: {error.message}"
+            _LOG.warning("turn %s of thread %s: %s", job.turn, job.thread, reason)
         case _:
             _LOG.error("turn %s of thread %s", job.turn, job.thread, exc_info=error)
             reason = f"{type(error).__name__}: the server failed; the error is in its log"

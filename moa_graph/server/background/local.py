@@ -36,7 +36,7 @@ class LocalBackground(Background):
     async def begin(self, served: Served) -> None:
         """Take up turns from now on."""
         self._served = served
-        self._places = asyncio.Semaphore(max(1, served.settings.background))
+        self._places = asyncio.Semaphore(served.settings.background)
         self._search = asyncio.create_task(self._take_up(), name="background turns of before")
 
     async def submit(self, model: str, thread: str, turn: str, owner: str) -> None:

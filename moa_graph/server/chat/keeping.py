@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,15 +15,12 @@ from moa_graph.runs.stores import Store
 from moa_graph.server.faults import Refused
 from moa_graph.server.keys import Key
 from moa_graph.server.performing import Place
+from moa_graph.server.repeating import check_same, digest_of, repeated_by
 
 __all__ = ["THREAD", "keep", "thread_name"]
 
 THREAD = "x-moa-thread"
-_IDEMPOTENCY = "idempotency-key"
 _NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
-_LONGEST_KEY = 255
-_UNTOLD = ("stream", "stream_options")
-"""How an answer comes says nothing about which: who comes back for it may take it another way."""
 
 
 def thread_name(headers: Mapping[str, str]) -> str | None:
@@ -50,9 +46,7 @@ async def keep(
     is new. A request with an Idempotency-Key is one turn: repeated, it goes on or has its answer, and pays
     nothing twice. Raises Refused for a key that another request had.
     """
-    name, once = thread_name(headers), headers.get(_IDEMPOTENCY)
-    if once is not None and not 0 < len(once) <= _LONGEST_KEY:
-        raise Refused(400, f"Idempotency-Key has to be 1 to {_LONGEST_KEY} characters", param=_IDEMPOTENCY)
+    name, once = thread_name(headers), repeated_by(headers)
     if name is None and once is None:
         return None, messages
     digest = uuid4().hex if once is None else hashlib.sha256(once.encode()).hexdigest()[:32]
@@ -60,15 +54,9 @@ async def keep(
     record = await read_record(store, thread)
     turns = record.turns if record else []
     known = next((each for each in turns if each.id == turn), None)
-    notes = {"body": _digest(body), "whole": not _answered(turns)}
+    notes = {"body": digest_of(body), "whole": not _answered(turns)}
     if known is not None:
-        if known.notes.get("body") != notes["body"]:
-            raise Refused(
-                422,
-                "this Idempotency-Key was used for another request: take a new one",
-                param=_IDEMPOTENCY,
-                code="idempotency_key_reused",
-            )
+        check_same(known.notes, digest_of(body))
         notes = dict(known.notes)
     return Place(thread, turn, notes), messages if notes["whole"] else _new(messages)
 
@@ -85,8 +73,3 @@ def _new(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     if not new:
         raise Refused(400, "there is no new message for this thread", param="messages", code="invalid_value")
     return new
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in body.items() if name not in _UNTOLD and value is not None}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -1,55 +1,24 @@
-"""OpenAI's chat messages as LangChain's, and what a request asks of whoever writes the answer."""
+"""OpenAI's chat messages as LangChain's."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     HumanMessage,
-    InvalidToolCall,
     SystemMessage,
 )
-from langchain_core.messages import ToolCall as Call
 from langchain_core.messages import ToolMessage as ToolResult
 
 from moa_graph.server.chat import requests as sent
 from moa_graph.server.faults import Refused
 from moa_graph.server.images import check_image
+from moa_graph.server.messages import add_call
 
-__all__ = ["check_calls", "messages_of", "refuse_unsupported"]
-
-
-def refuse_unsupported(body: Mapping[str, Any]) -> None:
-    """Raise Refused for what would change the answer and cannot be done; nothing and null are let be."""
-    asked = {
-        "n": body.get("n") not in (None, 1),
-        "logprobs": body.get("logprobs") not in (None, False),
-        "top_logprobs": body.get("top_logprobs") not in (None, 0),
-        "modalities": body.get("modalities") not in (None, [], ["text"]),
-    }
-    for name in ("functions", "function_call", "audio", "prediction", "web_search_options", "moderation"):
-        asked[name] = body.get(name) is not None
-    for name, is_asked in asked.items():
-        if is_asked:
-            instead = _INSTEAD.get(name, "leave it out")
-            raise Refused(
-                400,
-                f"{name} is not supported by this server: {instead}",
-                param=name,
-                code="unsupported_parameter",
-            )
-
-
-_INSTEAD = {
-    "n": "ask again for another answer",
-    "functions": "give tools",
-    "function_call": "give tools and tool_choice",
-    "modalities": "answers are text",
-}
+__all__ = ["check_calls", "messages_of"]
 
 
 def messages_of(request: sent.ChatRequest) -> list[BaseMessage]:
@@ -107,28 +76,10 @@ def _said(message: sent.AssistantMessage) -> AIMessage:
         content = "\n".join(
             part.text if isinstance(part, sent.TextPart) else part.refusal for part in content
         )
-    calls: list[Call] = []
-    invalid: list[InvalidToolCall] = []
+    said = AIMessage(content, name=message.name)
     for each in message.tool_calls or []:
-        name, arguments = each.function.name, each.function.arguments
-        read = _arguments(arguments)
-        if read is not None:
-            calls.append(Call(name=name, args=read, id=each.id, type="tool_call"))
-        else:
-            invalid.append(
-                InvalidToolCall(
-                    name=name, args=arguments, id=each.id, error="no JSON object", type="invalid_tool_call"
-                )
-            )
-    return AIMessage(content, name=message.name, tool_calls=calls, invalid_tool_calls=invalid)
-
-
-def _arguments(text: str) -> dict[str, Any] | None:
-    try:
-        read = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return None
-    return read if isinstance(read, dict) else None
+        add_call(said, each.id, each.function.name, each.function.arguments)
+    return said
 
 
 def check_calls(messages: Sequence[BaseMessage]) -> None:

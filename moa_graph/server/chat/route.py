@@ -15,21 +15,23 @@ from langchain_core.messages import AIMessage, ToolMessage
 from starlette.responses import JSONResponse, Response
 
 from moa_graph.errors import RunError
+from moa_graph.server.acting import acting_of
 from moa_graph.server.asking import Served, parts_of
-from moa_graph.server.bodies import checked, inlined, read_body
-from moa_graph.server.chat.acting import acting_of
-from moa_graph.server.chat.cutting import cut_short
+from moa_graph.server.bodies import checked, read_body
 from moa_graph.server.chat.keeping import THREAD, keep, thread_name
-from moa_graph.server.chat.reading import check_calls, messages_of, refuse_unsupported
+from moa_graph.server.chat.reading import check_calls, messages_of
+from moa_graph.server.chat.refusing import refuse_unsupported
 from moa_graph.server.chat.requests import ChatRequest
-from moa_graph.server.chat.writing import Chunks, completion
-from moa_graph.server.detail import detail_of, wants_detail, wants_progress
+from moa_graph.server.chat.writing import Chunks, completion, cut_answer
+from moa_graph.server.detail import detail_of
+from moa_graph.server.documented import answered, taking
 from moa_graph.server.faults import fault_of
 from moa_graph.server.keys import Key
+from moa_graph.server.lowering import limits_of
 from moa_graph.server.performing import Answer, Ask, Happened, Part, Piece, Place
 from moa_graph.server.progress import progress_line
 from moa_graph.server.streaming import DONE, STILL_HERE, EventStream, begun, event, until_gone
-from moa_graph.server.terms_of import limits_of
+from moa_graph.server.wishes import wants_detail, wants_progress
 from moa_graph.terms import Terms
 
 __all__ = ["router"]
@@ -37,17 +39,6 @@ __all__ = ["router"]
 _LOG = logging.getLogger(__name__)
 
 router = APIRouter()
-
-_DOCUMENTED: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": inlined(ChatRequest)}}}
-}
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The completion, or its chunks as server-sent events.",
-        "content": {"application/json": {}, "text/event-stream": {}},
-    },
-    "default": {"description": "What is wrong, in OpenAI's schema.", "content": {"application/json": {}}},
-}
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,10 @@ class _Chat:
 
 
 @router.post(
-    "/v1/chat/completions", openapi_extra=_DOCUMENTED, responses=_RESPONSES, response_class=JSONResponse
+    "/v1/chat/completions",
+    openapi_extra=taking(ChatRequest),
+    responses=answered("The completion, or its chunks as server-sent events."),
+    response_class=JSONResponse,
 )
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, in OpenAI's schema of chat completions."""
@@ -132,7 +126,7 @@ async def _whole(chat: _Chat) -> dict[str, Any]:
                 if isinstance(part, Answer):
                     message, records = part.message, part.records
     except RunError as error:
-        cut = cut_short(error)
+        cut = cut_answer(error)
         if cut is None:
             raise
         message, records = cut, error.proposals
@@ -168,7 +162,7 @@ def _written(chat: _Chat, part: Part, writing: Chunks) -> Iterator[str]:
 
 
 def _failed(chat: _Chat, error: Exception, writing: Chunks) -> Iterator[str]:
-    if isinstance(error, RunError) and (cut := cut_short(error)) is not None:
+    if isinstance(error, RunError) and (cut := cut_answer(error)) is not None:
         yield from writing.ending(cut, chat.told(cut, error.proposals))
         yield DONE
         return

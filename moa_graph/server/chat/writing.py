@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,12 +9,17 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import ToolCallChunk
 
+from moa_graph.errors import RunError
+from moa_graph.server.cutting import cut_short
+from moa_graph.server.messages import calls_in, reasoning_of
 from moa_graph.server.streaming import event
 
-__all__ = ["Chunks", "completion"]
+__all__ = ["Chunks", "completion", "cut_answer"]
 
 _LONG = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "refusal"})
+
+_CUT = {"truncated": "length", "filtered": "content_filter"}
 
 Delta = dict[str, Any]
 
@@ -23,7 +27,7 @@ Delta = dict[str, Any]
 def completion(id_: str, model: str, message: AIMessage, moa: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a `chat.completion`; `usage` is the whole run's, `moa` the extension where it is wanted."""
     calls = _whole_calls(message, id_)
-    text, reasoning = str(message.text), _reasoning(message)
+    text, reasoning = str(message.text), reasoning_of(message)
     said: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
     if reasoning:
         said["reasoning_content"] = reasoning
@@ -39,6 +43,23 @@ def completion(id_: str, model: str, message: AIMessage, moa: Mapping[str, Any] 
         "usage": _usage(message),
     }
     return whole if moa is None else {**whole, "moa": moa}
+
+
+def cut_answer(error: RunError) -> AIMessage | None:
+    """Return what there is of an answer that was cut short, with the reason; None for other errors."""
+    cut = cut_short(error)
+    if cut is None:
+        return None
+    read, written = error.usage.get("input_tokens", 0), error.usage.get("output_tokens", 0)
+    answered_by = error.proposals[-1]["proposer"]
+    return AIMessage(
+        cut[1],
+        response_metadata={
+            "finish_reason": _CUT[cut[0]],
+            "moa": {"answered_by": answered_by, "cost": error.cost, "calls": error.calls},
+        },
+        usage_metadata={"input_tokens": read, "output_tokens": written, "total_tokens": read + written},
+    )
 
 
 class Chunks:
@@ -70,7 +91,7 @@ class Chunks:
 
     def piece(self, chunk: AIMessageChunk) -> Iterator[str]:
         """Yield what a piece of the answer gives."""
-        if reasoning := _reasoning(chunk):
+        if reasoning := reasoning_of(chunk):
             yield self._saying("reasoning_content", reasoning)
         if text := str(chunk.text):
             yield self._saying("content", text)
@@ -80,7 +101,7 @@ class Chunks:
     def ending(self, message: AIMessage, moa: Mapping[str, Any] | None) -> Iterator[str]:
         """Yield the rest of the answer and how it ended; `moa` stands beside that."""
         whole = {
-            "reasoning_content": _reasoning(message),
+            "reasoning_content": reasoning_of(message),
             "content": str(message.text),
             "tool_calls": [
                 {"index": index, **call} for index, call in enumerate(_whole_calls(message, self._id))
@@ -143,32 +164,14 @@ def _call_id(id_: str, number: int) -> str:
 
 
 def _whole_calls(message: AIMessage, id_: str) -> list[dict[str, Any]]:
-    """Return the calls of tools; those whose arguments are no JSON as the model wrote them."""
-    valid = [(call, json.dumps(call["args"])) for call in message.tool_calls]
-    invalid = [(call, call["args"] or "") for call in message.invalid_tool_calls]
     return [
         {
-            "id": call["id"] or _call_id(id_, number),
+            "id": call_id or _call_id(id_, number),
             "type": "function",
-            "function": {"name": call["name"] or "", "arguments": arguments},
+            "function": {"name": name, "arguments": arguments},
         }
-        for number, (call, arguments) in enumerate([*valid, *invalid])
+        for number, (call_id, name, arguments) in enumerate(calls_in(message))
     ]
-
-
-def _reasoning(message: AIMessage) -> str:
-    """Return a model's reasoning, which providers put beside the content or into it."""
-    beside = message.additional_kwargs.get("reasoning_content")
-    if isinstance(beside, str) and beside:
-        return beside
-    if isinstance(message.content, str):
-        return ""
-    blocks = [block for block in message.content if isinstance(block, dict)]
-    words = [block.get(str(block.get("type"))) for block in blocks if block.get("type") in _REASONING]
-    return "".join(word for word in words if isinstance(word, str))
-
-
-_REASONING = ("thinking", "reasoning")
 
 
 def _finish_reason(message: AIMessage) -> str:

@@ -13,8 +13,6 @@ from moa_graph.server.keys import Key
 __all__ = ["ResponseId", "new_id", "not_found", "read_id"]
 
 _FORM = re.compile(r"resp_([0-9a-f]{32})_([0-9a-f]{16})")
-_LONGEST = 255
-"""Characters of an Idempotency-Key."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +39,9 @@ class ResponseId:
 
 
 def new_id(key: Key, repeated: str | None) -> ResponseId:
-    """Return an id: `repeated`, an Idempotency-Key, gives the same one each time; without it, a random one.
-
-    Raises Refused for an Idempotency-Key that is empty or too long.
-    """
+    """Return an id: the same one each time for an Idempotency-Key, `repeated`; without it, a random one."""
     if repeated is None:
         return ResponseId(secrets.token_hex(16), secrets.token_hex(8))
-    if not repeated.strip() or len(repeated) > _LONGEST:
-        raise Refused(
-            400,
-            f"Idempotency-Key: give 1 to {_LONGEST} characters",
-            param="Idempotency-Key",
-            code="invalid_value",
-        )
     digest = sha256(f"{key.id}\n{repeated}".encode("utf-8", "surrogatepass")).hexdigest()
     return ResponseId(digest[:32], digest[32:48])
 

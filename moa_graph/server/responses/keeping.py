@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from moa_graph.server.asking import Served
 from moa_graph.server.faults import Refused
 from moa_graph.server.keys import Key
 from moa_graph.server.performing import Place
+from moa_graph.server.repeating import check_same, digest_of
 from moa_graph.server.responses.ids import ResponseId, new_id, not_found, read_id
 from moa_graph.server.responses.reading import instructed, messages_of
 from moa_graph.server.responses.requests import ResponsesRequest
@@ -28,8 +27,6 @@ from moa_graph.server.responses.writing import Frame, echo_of
 __all__ = ["Placed", "find", "place", "remove"]
 
 _PREVIOUS = "previous_response_id"
-_UNTOLD = ("stream", "stream_options", "background")
-"""How a response comes says nothing about which: who comes back for it may take it another way."""
 _CLAIMED = 24 * 3600.0
 """Seconds that it is remembered who goes on in a thread; by then the thread itself tells."""
 
@@ -89,7 +86,7 @@ async def place(
     if repeated is not None:
         for known, thread in places:
             if (turn := await _turn(served, thread, known.turn)) is not None:
-                _check_same(turn, notes)
+                check_same(turn.notes, notes["body"])
                 kept = Place(thread, known.turn, turn.notes)
                 return Placed(Frame.of(known, turn.notes), messages, kept, known=True)
     found, thread = places[0]
@@ -101,14 +98,13 @@ async def place(
 
 def _notes(asked: ResponsesRequest, body: Mapping[str, Any], instructions: str | None) -> dict[str, Any]:
     """Return what is noted with a turn, so that its response can be told again."""
-    told = {name: value for name, value in body.items() if name not in _UNTOLD and value is not None}
     return {
         "model": asked.model,
         "created": int(time.time()),
         "request": echo_of(asked),
         "background": bool(asked.background),
         "instructions": instructions,
-        "body": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(),
+        "body": digest_of(body),
     }
 
 
@@ -219,13 +215,3 @@ async def _turn(served: Served, thread: str, id_: str) -> Turn | None:
 def _any_runs(served: Served) -> Runs:
     """Return threads by which any thread can be read: each is read under its own spec."""
     return served.performer.runs(next(iter(served.performer.models)))
-
-
-def _check_same(turn: Turn, notes: Mapping[str, Any]) -> None:
-    if turn.notes.get("body") != notes["body"]:
-        raise Refused(
-            422,
-            "this Idempotency-Key was used for another request: take a new one",
-            param="Idempotency-Key",
-            code="idempotency_key_reused",
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -10,19 +9,18 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     HumanMessage,
-    InvalidToolCall,
     SystemMessage,
-    ToolCall,
     ToolMessage,
 )
 
+from moa_graph.server.acting import Acting, acting_of
 from moa_graph.server.bodies import checked
-from moa_graph.server.chat.acting import acting_of
-from moa_graph.server.chat.requests import ChatRequest
 from moa_graph.server.faults import Refused
 from moa_graph.server.images import check_image
+from moa_graph.server.loose import JsonFormat
+from moa_graph.server.lowering import limits_of
+from moa_graph.server.messages import add_call
 from moa_graph.server.responses import requests as sent
-from moa_graph.server.terms_of import limits_of
 from moa_graph.terms import Terms
 
 __all__ = ["instructed", "messages_of", "terms_of"]
@@ -47,7 +45,7 @@ def messages_of(request: sent.ResponsesRequest, called: Collection[str] = ()) ->
             case sent.ReasoningItem():
                 continue
             case sent.FunctionCall():
-                _add_call(_assistant(messages), item)
+                add_call(_assistant(messages), item.call_id, item.name, item.arguments)
                 waiting.add(item.call_id)
             case sent.FunctionCallOutput():
                 if item.call_id not in waiting:
@@ -105,7 +103,7 @@ def _acting_of(request: sent.ResponsesRequest) -> dict[str, Any]:
     """Return the arguments of the aggregator's call, read as those of a chat completion."""
     tools, choice = _tools(request)
     text = request.text or sent.TextConfig()
-    if tools and isinstance(text.format, sent.JsonFormat):
+    if tools and isinstance(text.format, JsonFormat):
         raise Refused(
             400,
             "text.format json_object does not go together with tools: give a json_schema",
@@ -124,8 +122,7 @@ def _acting_of(request: sent.ResponsesRequest) -> dict[str, Any]:
         "verbosity": text.verbosity,
         "reasoning_effort": request.reasoning.effort if request.reasoning else None,
     }
-    nothing = {"model": request.model, "messages": [{"role": "user", "content": ""}]}
-    return acting_of(checked(ChatRequest, asked | nothing))
+    return acting_of(checked(Acting, asked))
 
 
 def _tools(request: sent.ResponsesRequest) -> tuple[list[dict[str, Any]], Any]:
@@ -164,25 +161,6 @@ def _assistant(messages: list[BaseMessage]) -> AIMessage:
     last = messages[-1]
     assert isinstance(last, AIMessage)  # noqa: S101 - one was just put there
     return last
-
-
-def _add_call(message: AIMessage, item: sent.FunctionCall) -> None:
-    try:
-        arguments = json.loads(item.arguments or "{}")
-    except (ValueError, RecursionError):
-        arguments = None
-    if isinstance(arguments, dict):
-        call = ToolCall(name=item.name, args=arguments, id=item.call_id, type="tool_call")
-        message.tool_calls = [*message.tool_calls, call]
-    else:
-        invalid = InvalidToolCall(
-            name=item.name,
-            args=item.arguments,
-            id=item.call_id,
-            error="no JSON object",
-            type="invalid_tool_call",
-        )
-        message.invalid_tool_calls = [*message.invalid_tool_calls, invalid]
 
 
 def _plain(content: str | Sequence[sent.Part]) -> str:

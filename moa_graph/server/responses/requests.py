@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from moa_graph.server.faults import Refused
+from moa_graph.server.loose import SAFE, JsonFormat, Loose, PlainText, TextFormat, Word, shape_of
 
 __all__ = [
     "AllowedTools",
@@ -24,39 +23,27 @@ __all__ = [
     "ResponsesRequest",
     "SchemaFormat",
     "Text",
-    "refuse_unsupported",
 ]
 
-_SAFE = 2**63
 _NAME = r"^[a-zA-Z0-9_.:-]{1,128}$"
 
 
-class _Loose(BaseModel):
-    """Check what is known and let the rest be: clients send more than anybody asks for."""
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-
-
-def _shape(value: object) -> str:
-    return "parts" if isinstance(value, list) else "text"
-
-
-class Text(_Loose):
+class Text(Loose):
     """Hold a text: of whoever asks, or of an answer before."""
 
     type: Literal["input_text", "output_text"]
     text: str
 
 
-class Refusal(_Loose):
+class Refusal(Loose):
     """Hold words with which a model refused."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-class InputImage(_Loose):
-    """Hold an image as a `data:` URL, or the URL where the model's provider finds it."""
+class InputImage(Loose):
+    """Hold an image as a `data:image/…` URL."""
 
     type: Literal["input_image"]
     image_url: str = Field(min_length=1)
@@ -64,12 +51,11 @@ class InputImage(_Loose):
 
 
 Part = Annotated[Text | Refusal | InputImage, Field(discriminator="type")]
-_Text = Annotated[str, Tag("text")]
 _Parts = Annotated[list[Part], Field(min_length=1), Tag("parts")]
-_Content = Annotated[_Text | _Parts, Discriminator(_shape)]
+_Content = Annotated[PlainText | _Parts, Discriminator(shape_of)]
 
 
-class Message(_Loose):
+class Message(Loose):
     """Hold what somebody said."""
 
     type: Literal["message"] = "message"
@@ -77,7 +63,7 @@ class Message(_Loose):
     content: _Content
 
 
-class FunctionCall(_Loose):
+class FunctionCall(Loose):
     """Hold a call of a function; `arguments` should be a JSON object, and models err."""
 
     type: Literal["function_call"]
@@ -86,7 +72,7 @@ class FunctionCall(_Loose):
     arguments: str
 
 
-class FunctionCallOutput(_Loose):
+class FunctionCallOutput(Loose):
     """Hold what a function returned."""
 
     type: Literal["function_call_output"]
@@ -94,7 +80,7 @@ class FunctionCallOutput(_Loose):
     output: _Content
 
 
-class ReasoningItem(_Loose):
+class ReasoningItem(Loose):
     """Hold what a model thought before; nobody is shown it again."""
 
     type: Literal["reasoning"]
@@ -116,7 +102,7 @@ Item = Annotated[
 ]
 
 
-class FunctionTool(_Loose):
+class FunctionTool(Loose):
     """Offer a function; `parameters` is a JSON schema."""
 
     type: Literal["function"]
@@ -126,14 +112,14 @@ class FunctionTool(_Loose):
     strict: bool | None = None
 
 
-class NamedFunction(_Loose):
+class NamedFunction(Loose):
     """Name a function."""
 
     type: Literal["function"]
     name: str
 
 
-class AllowedTools(_Loose):
+class AllowedTools(Loose):
     """Name the functions of `tools` that may be called this time, and whether one has to be."""
 
     type: Literal["allowed_tools"]
@@ -155,19 +141,7 @@ ToolChoice = Annotated[
 ]
 
 
-class TextFormat(_Loose):
-    """Ask for text."""
-
-    type: Literal["text"]
-
-
-class JsonFormat(_Loose):
-    """Ask for any JSON object."""
-
-    type: Literal["json_object"]
-
-
-class SchemaFormat(_Loose):
+class SchemaFormat(Loose):
     """Ask for JSON of a form; `schema` is a JSON schema."""
 
     type: Literal["json_schema"]
@@ -177,17 +151,14 @@ class SchemaFormat(_Loose):
     strict: bool | None = None
 
 
-Word = Annotated[str, Field(min_length=1, max_length=32)]
-
-
-class TextConfig(_Loose):
+class TextConfig(Loose):
     """Say what form the answer has."""
 
     format: Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")] | None = None
     verbosity: Word | None = None
 
 
-class Reasoning(_Loose):
+class Reasoning(Loose):
     """Say how long a model that can think is to think."""
 
     effort: Word | None = None
@@ -198,14 +169,14 @@ _Key = Annotated[str, Field(max_length=64)]
 _Value = Annotated[str, Field(max_length=512)]
 
 
-class ResponsesRequest(_Loose):
+class ResponsesRequest(Loose):
     """Ask for a response; null is the same as nothing, and what is not named here is let be.
 
     `moa` is this server's own: `{"limits": {...}}` lowers the limits of the run.
     """
 
     model: str = Field(min_length=1, max_length=255)
-    input: Annotated[Annotated[str, Field(min_length=1), Tag("text")] | _Items, Discriminator(_shape)]
+    input: Annotated[Annotated[str, Field(min_length=1), Tag("text")] | _Items, Discriminator(shape_of)]
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(max_length=100)] | None = None
     store: bool | None = None
@@ -217,8 +188,8 @@ class ResponsesRequest(_Loose):
     text: TextConfig | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_output_tokens: Annotated[int, Field(ge=1, lt=_SAFE)] | None = None
-    max_tool_calls: Annotated[int, Field(ge=1, lt=_SAFE)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, lt=SAFE)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=1, lt=SAFE)] | None = None
     reasoning: Reasoning | None = None
     metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
     user: str | None = None
@@ -228,51 +199,3 @@ class ResponsesRequest(_Loose):
     def kept(self) -> bool:
         """Tell whether the response is to be kept, as it is unless somebody says otherwise."""
         return self.store is not False
-
-
-_INSTEAD = {
-    "conversation": "go on with previous_response_id",
-    "prompt": "send the prompt's text as instructions and input",
-    "truncation": "a conversation is never shortened; leave out some of it yourself",
-    "context_management": "a conversation is never shortened; leave out some of it yourself",
-    "include": "logprobs are not known of an answer that several models made",
-    "top_logprobs": "logprobs are not known of an answer that several models made",
-    "moderation": "ask a moderation endpoint yourself",
-    "stream": "a background response is not streamed: ask for it with GET /v1/responses/{id}",
-    "store": "a background response is kept, or nobody could ask for it",
-}
-
-
-def refuse_unsupported(body: Mapping[str, Any]) -> None:
-    """Raise Refused for what would change the answer and cannot be done; nothing and null are let be."""
-    background, include = body.get("background") is True, body.get("include")
-    asked = {
-        "conversation": body.get("conversation") is not None,
-        "prompt": body.get("prompt") is not None,
-        "truncation": body.get("truncation") not in (None, "disabled"),
-        "context_management": body.get("context_management") not in (None, []),
-        "include": isinstance(include, list) and "message.output_text.logprobs" in include,
-        "top_logprobs": body.get("top_logprobs") not in (None, 0),
-        "moderation": body.get("moderation") is not None,
-        "stream": background and body.get("stream") is True,
-        "store": background and body.get("store") is False,
-    }
-    for name, is_asked in asked.items():
-        if is_asked:
-            raise _unsupported(name, f"{name} cannot be had so: {_INSTEAD[name]}")
-    _refuse_kinds("tools", body.get("tools"), "function", "a tool", "offer functions, and run them yourself")
-    _refuse_kinds("input", body.get("input"), None, "an input item", "send the item itself")
-
-
-def _refuse_kinds(param: str, given: object, only: str | None, what: str, instead: str) -> None:
-    for index, each in enumerate(given if isinstance(given, list) else []):
-        kind = each.get("type") if isinstance(each, dict) else None
-        if not isinstance(kind, str):
-            continue
-        if kind != only if only else kind == "item_reference":
-            place = f"{param}[{index}].type"
-            raise _unsupported(place, f"{place}: {what} of type {kind[:80]!r} is not supported: {instead}")
-
-
-def _unsupported(param: str, message: str) -> Refused:
-    return Refused(400, message, param=param, code="unsupported_parameter")

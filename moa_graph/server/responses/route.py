@@ -13,40 +13,30 @@ from starlette.responses import JSONResponse, Response
 
 from moa_graph.errors import RunError
 from moa_graph.runs.run import Run
-from moa_graph.server.asking import Served, check_enough, parts_of
-from moa_graph.server.bodies import checked, inlined, read_body
-from moa_graph.server.detail import detail_of, wants_detail, wants_progress
+from moa_graph.server.asking import Served, check_enough, parts_of, prepared
+from moa_graph.server.bodies import checked, read_body
+from moa_graph.server.cutting import cut_short
+from moa_graph.server.detail import detail_of
+from moa_graph.server.documented import WRONG, answered, taking
 from moa_graph.server.faults import Refused, fault_of
 from moa_graph.server.keys import Key
 from moa_graph.server.performing import Answer, Ask, Happened, Part, Piece
 from moa_graph.server.progress import progress_line
+from moa_graph.server.repeating import repeated_by
 from moa_graph.server.responses.keeping import Placed, find, place, remove
 from moa_graph.server.responses.reading import terms_of
-from moa_graph.server.responses.requests import ResponsesRequest, refuse_unsupported
+from moa_graph.server.responses.refusing import refuse_unsupported
+from moa_graph.server.responses.requests import ResponsesRequest
 from moa_graph.server.responses.streamed import Story
-from moa_graph.server.responses.writing import Frame, Json, cut_short
+from moa_graph.server.responses.writing import Frame, Json
 from moa_graph.server.streaming import STILL_HERE, EventStream, begun, event, until_gone
-from moa_graph.terms import Terms
+from moa_graph.server.wishes import wants_detail, wants_progress
 
 __all__ = ["router"]
 
 _LOG = logging.getLogger(__name__)
 
 router = APIRouter()
-
-_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": inlined(ResponsesRequest)}}}
-}
-_WRONG: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "What is wrong, in OpenAI's schema.", "content": {"application/json": {}}}
-}
-_MADE: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The response, or what happens to it as server-sent events.",
-        "content": {"application/json": {}, "text/event-stream": {}},
-    },
-    **_WRONG,
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +59,12 @@ class _Asked:
         return parts_of(self.served, self.key, self.ask, self.notes)
 
 
-@router.post("/v1/responses", openapi_extra=_BODY, responses=_MADE, response_class=JSONResponse)
+@router.post(
+    "/v1/responses",
+    openapi_extra=taking(ResponsesRequest),
+    responses=answered("The response, or what happens to it as server-sent events."),
+    response_class=JSONResponse,
+)
 async def create_response(request: Request) -> Response:
     """Answer an input, in OpenAI's schema of responses."""
     served, key, notes = _known(request)
@@ -77,7 +72,7 @@ async def create_response(request: Request) -> Response:
     refuse_unsupported(body)
     asked = checked(ResponsesRequest, body)
     served.spec(asked.model)
-    placed = await place(served, key, asked, body, request.headers.get("idempotency-key"))
+    placed = await place(served, key, asked, body, repeated_by(request.headers))
     notes["response"] = str(placed.frame.id)
     terms = terms_of(asked, placed.messages)
     ask = Ask(asked.model, placed.messages, terms, placed.place, tokens=bool(asked.stream))
@@ -87,7 +82,7 @@ async def create_response(request: Request) -> Response:
     if placed.known and placed.place is not None and placed.place.notes.get("cancelled"):
         return JSONResponse(_standing(request, *await find(served, key, str(placed.frame.id))))
     if asked.background:
-        return JSONResponse(await _queued(one, terms))
+        return JSONResponse(await _queued(one))
     if not asked.stream:
         return JSONResponse(await until_gone(request, _whole(one)))
     parts = one.parts()
@@ -95,7 +90,7 @@ async def create_response(request: Request) -> Response:
     return EventStream(parts, _events(one, first, parts))
 
 
-@router.get("/v1/responses/{response_id}", responses=_WRONG, response_class=JSONResponse)
+@router.get("/v1/responses/{response_id}", responses=WRONG, response_class=JSONResponse)
 async def retrieve_response(request: Request, response_id: str) -> Response:
     """Tell how a response that is kept stands."""
     served, key, _ = _known(request)
@@ -109,7 +104,7 @@ async def retrieve_response(request: Request, response_id: str) -> Response:
     return JSONResponse(_standing(request, *await find(served, key, response_id)))
 
 
-@router.delete("/v1/responses/{response_id}", responses=_WRONG, response_class=JSONResponse)
+@router.delete("/v1/responses/{response_id}", responses=WRONG, response_class=JSONResponse)
 async def delete_response(request: Request, response_id: str) -> Response:
     """Take away a response; with the query `thread=true` also those that it shares a thread with."""
     served, key, _ = _known(request)
@@ -118,7 +113,7 @@ async def delete_response(request: Request, response_id: str) -> Response:
     return JSONResponse({"id": response_id, "object": "response", "deleted": True})
 
 
-@router.post("/v1/responses/{response_id}/cancel", responses=_WRONG, response_class=JSONResponse)
+@router.post("/v1/responses/{response_id}/cancel", responses=WRONG, response_class=JSONResponse)
 async def cancel_response(request: Request, response_id: str) -> Response:
     """Stop a background response for good; one that has ended is told as it is."""
     served, key, _ = _known(request)
@@ -153,7 +148,7 @@ def _standing(request: Request, frame: Frame, run: Run) -> Json:
     return frame.standing(run, moa)
 
 
-async def _queued(one: _Asked, terms: Terms) -> Json:
+async def _queued(one: _Asked) -> Json:
     """Note a turn down and have it run; one that was noted before stands as it stands."""
     kept = one.ask.place
     assert kept is not None  # noqa: S101 - what is not kept is refused
@@ -161,13 +156,14 @@ async def _queued(one: _Asked, terms: Terms) -> Json:
     if one.placed.known:
         run = await runs.turn(kept.thread, kept.turn)
     else:
+        ask = prepared(one.served, one.ask)
         limited = one.key.limits.cost_per_day is not None
-        most = await one.served.performer.most(one.ask) if limited else None
+        most = await one.served.performer.most(ask) if limited else None
         async with one.served.limiter.admitted(one.key, most) as admission:
-            check_enough(one.ask, most, admission)
+            check_enough(ask, most, admission)
             admission.settle(0.0)  # who runs it reserves what it costs
             run = await runs.submit(
-                one.ask.messages, thread=kept.thread, turn=kept.turn, terms=terms, notes=kept.notes
+                ask.messages, thread=kept.thread, turn=kept.turn, terms=ask.terms, notes=kept.notes
             )
     if run.status == "interrupted" and not run.notes.get("cancelled"):
         await one.served.background.submit(one.ask.model, kept.thread, kept.turn, one.key.id)

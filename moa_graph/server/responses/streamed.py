@@ -7,8 +7,10 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
+from moa_graph.server.cutting import cut_short
+from moa_graph.server.messages import reasoning_of
 from moa_graph.server.responses.items import CallItem, Item, MessageItem, ReasoningItem
-from moa_graph.server.responses.writing import Frame, Json, calls_of, cut_short, reasoning_of
+from moa_graph.server.responses.writing import Frame, Json, calls_of
 
 __all__ = ["Story"]
 

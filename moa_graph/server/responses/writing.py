@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from moa_graph import errors
-from moa_graph.errors import AggregatorFailed, RunError
+from moa_graph.errors import MoAError, RunError, SpecError
 from moa_graph.runs.run import Run
+from moa_graph.server.cutting import cut_short
 from moa_graph.server.faults import Refused, fault_of
+from moa_graph.server.messages import calls_in, reasoning_of
 from moa_graph.server.responses.ids import ResponseId
 from moa_graph.server.responses.requests import ResponsesRequest
 
@@ -20,10 +21,8 @@ __all__ = [
     "Frame",
     "Json",
     "calls_of",
-    "cut_short",
     "echo_of",
     "output_of",
-    "reasoning_of",
     "text_part",
     "usage_of",
 ]
@@ -85,10 +84,10 @@ class Frame:
         """
         usage = (error.usage or _NOTHING) if isinstance(error, RunError) else None
         if (cut := cut_short(error)) is not None:
-            reason, text = cut
+            kind, text = cut
             said = [_message(self.id, 0, text, "incomplete")] if text else []
             said = said if output is None else list(output)
-            return self.response("incomplete", said, usage=usage, incomplete=reason)
+            return self.response("incomplete", said, usage=usage, incomplete=_CUT[kind])
         told = {"code": "server_error", "message": fault_of(error).message}
         return self.response("failed", output or (), usage=usage, error=told)
 
@@ -151,31 +150,23 @@ def output_of(id_: ResponseId, message: AIMessage) -> list[Json]:
 
 
 def calls_of(id_: ResponseId, message: AIMessage) -> list[Json]:
-    """Return the calls of functions; arguments that are no JSON stay as the model wrote them."""
-    valid = [(call, json.dumps(call["args"])) for call in message.tool_calls]
-    invalid = [(call, call["args"] or "") for call in message.invalid_tool_calls]
+    """Return the calls of functions."""
     return [
         {
             "id": id_.of("fc", number),
             "type": "function_call",
             "status": "completed",
-            "call_id": call["id"] or id_.of("call", number),
-            "name": call["name"] or "",
+            "call_id": call_id or id_.of("call", number),
+            "name": name,
             "arguments": arguments,
         }
-        for number, (call, arguments) in enumerate([*valid, *invalid])
+        for number, (call_id, name, arguments) in enumerate(calls_in(message))
     ]
 
 
 def text_part(text: str) -> Json:
     """Return the content of a message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def reasoning_of(message: AIMessage) -> str:
-    """Return what a model thought before it answered, where its provider tells."""
-    reasoning = message.additional_kwargs.get("reasoning_content")
-    return reasoning if isinstance(reasoning, str) else ""
 
 
 def usage_of(usage: Mapping[str, Any]) -> Json:
@@ -188,21 +179,6 @@ def usage_of(usage: Mapping[str, Any]) -> Json:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": read + written,
     }
-
-
-def cut_short(error: Exception) -> tuple[str, str] | None:
-    """Return why an answer is incomplete, in OpenAI's words, and its beginning; None for other errors.
-
-    Of an answer that a provider's filter ended nothing is told.
-    """
-    if not isinstance(error, AggregatorFailed) or not error.proposals:
-        return None
-    last = error.proposals[-1]
-    reason = _CUT.get(last["failure"]["kind"]) if last["failure"] else None
-    # A stream that broke off may be tried again: it is no limit that somebody set.
-    if reason is None or last["failure"]["retryable"] or last["layer"] != "aggregator":
-        return None
-    return reason, last["text"] if reason == "max_output_tokens" else ""
 
 
 _NOTHING = {"input_tokens": 0, "output_tokens": 0}
@@ -224,7 +200,9 @@ def _error_of(run: Run) -> Exception:
     if name == Refused.__name__:
         return Refused(403, message)
     kind = getattr(errors, name, None) if name in errors.__all__ else None
-    if not (isinstance(kind, type) and issubclass(kind, RunError)):
-        return errors.ModelNotReady(message) if name == "ModelNotReady" else Exception(message)
+    if not (isinstance(kind, type) and issubclass(kind, MoAError)) or issubclass(kind, SpecError):
+        return Exception(message)
+    if not issubclass(kind, RunError):
+        return kind(message)
     records: list[Any] = [*run.proposals, *run.aides, *run.aggregators]
     return kind(message, proposals=records, usage=run.usage, cost=run.cost, calls=run.calls)

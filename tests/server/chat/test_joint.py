@@ -138,6 +138,17 @@ async def test_an_answer_that_is_cut_at_its_limit_says_so(play: Play, stream: bo
     assert (text, reason) == ("The beg", "length")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_of_an_answer_that_a_filter_ended_nothing_is_told(play: Play, stream: bool) -> None:
+    filtered = AIMessage("Secret wo", response_metadata={"finish_reason": "content_filter"})
+    response = await Team(play, filtered).played.post({**HELLO, "stream": stream})
+    assert response.status_code == 200
+    ended = read_stream(response.text)[-1] if stream else response.json()
+    assert ended["choices"][0]["finish_reason"] == "content_filter"
+    if not stream:
+        assert text_of(ended) == ""
+
+
 async def test_an_aggregator_that_fails_is_an_error(play: Play) -> None:
     response = await Team(play, RuntimeError("secret words")).played.post(HELLO)
     assert response.status_code == 502
@@ -311,4 +322,5 @@ async def test_a_repeated_request_waits_for_the_first(play: Play) -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
 async def test_an_unfit_key_is_refused(play: Play, key: str) -> None:
-    assert (await play().refused(HELLO, {"idempotency-key": key}))["param"] == "idempotency-key"
+    error = await play().refused(HELLO, {"idempotency-key": key})
+    assert (error["param"], error["code"]) == ("Idempotency-Key", "invalid_value")

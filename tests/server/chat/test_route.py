@@ -99,6 +99,14 @@ async def test_a_run_that_fails_is_an_error_with_its_status(play: Play) -> None:
     assert "secret" not in response.text
 
 
+@pytest.mark.parametrize("retryable", [False, True])
+async def test_a_stream_that_broke_off_is_no_answer_that_was_cut(play: Play, retryable: bool) -> None:
+    failure = {"kind": "truncated", "message": "no", "retryable": retryable, "status_code": None}
+    last = record("aggregator/z", status="failed", text="The beg", failure=failure)
+    response = await play(AggregatorFailed("no answer", proposals=[last])).post(HELLO)
+    assert response.status_code == (502 if retryable else 200)
+
+
 async def test_an_unknown_model_is_404(play: Play) -> None:
     response = await play().post({**HELLO, "model": "nobody"})
     assert response.status_code == 404

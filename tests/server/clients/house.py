@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from openai import OpenAI
 
@@ -17,7 +18,9 @@ from tests.fakes.serving import Serving, serving
 from tests.fakes.specs import Layer, spec_document
 from tests.server.clients import acting  # noqa: F401 - it teaches the fake server to call tools
 
-__all__ = ["COUNT", "FUNCTION", "USAGE", "House", "open_house", "said", "write_spec"]
+__all__ = ["COUNT", "FUNCTION", "USAGE", "House", "open_house", "said", "until", "write_spec"]
+
+T = TypeVar("T")
 
 _TEAMS: dict[str, tuple[list[Layer], str]] = {
     "team": ([["usage-10-3@a", "usage-10-3@b"]], "acts-1@z"),
@@ -88,6 +91,15 @@ class House:
 def said(text: str = "Why?") -> list[Any]:
     """Return a conversation that begins."""
     return [{"role": "user", "content": text}]
+
+
+def until(look: Callable[[], T | None], seconds: float = 20) -> T:
+    """Return what there is to see once there is something: in another process, which tells nobody of it."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, f"nothing came in {seconds} s"
+        time.sleep(0.02)
+    return found
 
 
 def write_spec(folder: Path, name: str, upstream: Any, layers: list[Layer], aggregator: str) -> Path:

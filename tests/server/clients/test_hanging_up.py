@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from tests.server.clients.house import House, said
+from tests.server.clients.house import House, said, until
 
 SOON = 1.0
 """Seconds after which no provider works any more for a client that is gone."""
@@ -31,13 +31,7 @@ def gone_within(house: House, model: str, since: float) -> float:
 
 def line_of(house: House, response: str) -> dict[str, Any]:
     """Return the line of the access log that names a response, once it is written."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        found = [line for line in house.server.log if line.get("request") == response]
-        if found:
-            return found[0]
-        time.sleep(0.01)
-    raise AssertionError("the access log has no such line")
+    return until(lambda: next((line for line in house.server.log if line.get("request") == response), None))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -82,27 +76,22 @@ def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
     assert gone_within(house, "drip@w", since) < SOON
 
 
+def asked(house: House, secret: str) -> tuple[int, Any]:
+    """Return what a key is told that asks."""
+    body = {"model": "team", "messages": said()}
+    return house.ask("/chat/completions", body, authorization=f"Bearer {secret}")
+
+
 def test_the_place_of_a_client_that_is_gone_is_free_for_the_next(house: House) -> None:
     secret = house.key(concurrent_runs=1)
     with house.client(secret) as guest:
         stream = guest.chat.completions.create(model="slow", messages=said(), stream=True)
         assert house.upstream.wait_for(lambda: house.count("hang@p") == 1, 30)
-        refused, error = house.ask(
-            "/chat/completions",
-            {"model": "team", "messages": said()},
-            authorization=f"Bearer {secret}",
-        )
+        refused, error = asked(house, secret)
         assert (refused, error["error"]["code"]) == (429, "concurrent_runs_exceeded")
         stream.close()
         gone_within(house, "hang@p", time.monotonic())
-        end, status = time.monotonic() + 10, 429
-        while status == 429 and time.monotonic() < end:
-            status, _ = house.ask(
-                "/chat/completions",
-                {"model": "team", "messages": said()},
-                authorization=f"Bearer {secret}",
-            )
-    assert status == 200
+        until(lambda: asked(house, secret)[0] == 200)
 
 
 def test_what_was_finished_is_kept_for_a_client_that_comes_back(house: House) -> None:

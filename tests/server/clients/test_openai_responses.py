@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import openai
@@ -12,7 +11,7 @@ from openai import OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel
 
-from tests.server.clients.house import FUNCTION, USAGE, House
+from tests.server.clients.house import FUNCTION, USAGE, House, until
 
 DONE = "Done: After 3 comes 4."
 OUTPUT = "After 3 comes 4."
@@ -28,12 +27,14 @@ def tokens_of(response: Response) -> tuple[int, int, int]:
     return usage.input_tokens, usage.output_tokens, usage.total_tokens
 
 
-def until_ended(client: OpenAI, response: Response, seconds: float = 30) -> Response:
-    end = time.monotonic() + seconds
-    while response.status in {"queued", "in_progress"} and time.monotonic() < end:
-        time.sleep(0.02)
-        response = client.responses.retrieve(response.id)
-    return response
+def ended(client: OpenAI, response: Response) -> Response:
+    """Return a background response once it has ended."""
+
+    def look() -> Response | None:
+        found = client.responses.retrieve(response.id)
+        return None if found.status in {"queued", "in_progress"} else found
+
+    return until(look, 30)
 
 
 # -- answers --------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_a_background_response_is_there_when_it_is_done(house: House, client: Op
     made = client.responses.create(model="team", input="Why?", background=True)
     assert made.status in {"queued", "in_progress"}
     assert made.background is True
-    done = until_ended(client, made)
+    done = ended(client, made)
     assert (done.id, done.status, done.output_text) == (made.id, "completed", "An answer to: Why?")
     assert tokens_of(done) == tuple(USAGE.values())
     assert house.count() == 3

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moa_graph.server.app import make_app
-from moa_graph.server.serving import open_served
+from moa_graph.server.opening import open_served
 from moa_graph.server.settings import Settings
 from moa_graph.spec.loading import load_spec
 from tests.fakes.openai_server import FakeOpenAI
@@ -33,14 +33,21 @@ async def test_a_stream_is_kept_alive_while_proposers_work(
     tmp_path: Path, server: FakeOpenAI, path: str, body: Any
 ) -> None:
     spec = load_spec(str(write_spec(tmp_path, "team", server, [["gate@a"]], "ok@z")))
-    reply = Reply()
+    reply, quiet = Reply(), asyncio.Event()
     async with open_served(Settings(db="memory:", silence=0.02, drain=0.0), [spec]) as served:
         sent = json.dumps({"model": "team", "stream": True, **body}).encode()
         app = make_app(served, lambda _: None)
-        asked = asyncio.create_task(ask(app, "POST", path, headers=HEADERS, body=[sent], reply=reply))
-        async with asyncio.timeout(30):
-            while reply.body.count(COMMENT) < 3:  # noqa: ASYNC110 - what is sent tells nobody
-                await asyncio.sleep(0.005)
+
+        async def heard(scope: Any, receive: Any, send: Any) -> None:
+            async def sending(message: Any) -> None:
+                await send(message)
+                if reply.body.count(COMMENT) == 3:
+                    quiet.set()
+
+            await app(scope, receive, sending)
+
+        asked = asyncio.create_task(ask(heard, "POST", path, headers=HEADERS, body=[sent], reply=reply))
+        await asyncio.wait_for(quiet.wait(), 30)
         assert server.count("ok@z") == 0
         server.release("gate@a")
         await asked

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from moa_graph.server.app import make_app
 from moa_graph.server.asking import Served
-from moa_graph.server.serving import open_served
+from moa_graph.server.opening import open_served
 from moa_graph.server.settings import Settings
 from moa_graph.spec.schema import MoASpec
 from tests.fakes.acting import ActingChatModel

@@ -1,3 +1,5 @@
+"""Responses that are kept: gone on from, given again, taken away, and run in the background."""
+
 from __future__ import annotations
 
 import asyncio
@@ -395,6 +397,24 @@ async def test_a_background_response_keeps_its_terms() -> None:
         assert one.calls("p") == 1
 
 
+async def test_an_answer_in_the_background_is_no_longer_than_the_spec_allows() -> None:
+    capped = team(aggregator={"model": "z", "max_tokens": 100})
+    async with desk([capped]) as one:
+        for background in (False, True):
+            told = await one.post({"input": "Why?", "max_output_tokens": 99_999, "background": background})
+            await ended(one, told["id"])
+        assert [seen.options["max_tokens"] for seen in one.models["z"].seen] == [100, 100]
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_what_a_vote_cannot_do_is_refused_before_it_is_kept(background: bool) -> None:
+    voting = team(aggregator={"reduce": "vote", "extract": {"by": "number"}})
+    async with desk([voting]) as one:
+        status, error = await one.refused({"tools": [ADD], "background": background})
+        assert (status, error["param"], error["code"]) == (400, "tools", "unsupported_parameter")
+        assert await one.served.performer.store.keys() == []
+
+
 async def test_a_background_request_that_is_repeated_runs_once() -> None:
     async with desk() as one:
         body = {"input": "Why?", "background": True}
@@ -413,12 +433,13 @@ async def test_whoever_comes_back_may_wait_for_a_background_response() -> None:
         assert one.calls("p") == 1
 
 
-async def test_a_background_response_that_fails_says_so() -> None:
+async def test_a_background_response_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
     async with desk(p=ScriptedChatModel(refusal())) as one:
         told = await one.post({"input": "Why?", "background": True})
         response = await ended(one, told["id"])
         assert response["status"] == "failed"
         assert "draft/p" in response["error"]["message"]
+    assert "QuorumNotMet" in caplog.text
 
 
 async def test_a_background_response_is_cancelled_for_good() -> None:

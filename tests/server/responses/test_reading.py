@@ -1,3 +1,5 @@
+"""Input items become LangChain's messages and the terms of a run, or are refused in plain words."""
+
 from __future__ import annotations
 
 from typing import Any

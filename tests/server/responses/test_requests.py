@@ -1,3 +1,5 @@
+"""A body is understood, or refused where it stands."""
+
 from __future__ import annotations
 
 import json
@@ -12,7 +14,8 @@ from moa_graph.server.faults import Refused
 from moa_graph.server.keys import Key, KeyLimits
 from moa_graph.server.responses.ids import new_id
 from moa_graph.server.responses.reading import messages_of, terms_of
-from moa_graph.server.responses.requests import ResponsesRequest, refuse_unsupported
+from moa_graph.server.responses.refusing import refuse_unsupported
+from moa_graph.server.responses.requests import ResponsesRequest
 from moa_graph.server.responses.writing import Frame, echo_of
 from tests.server.responses.desk import ADD
 from tests.server.responses.desk import checked as valid

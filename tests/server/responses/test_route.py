@@ -1,3 +1,5 @@
+"""What clients of `POST /v1/responses` see, with in-process models behind the whole application."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,8 +1,11 @@
+"""A response told event by event, in the order that clients expect."""
+
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 
@@ -41,6 +44,10 @@ def call(args: str, name: str | None = None, id_: str | None = None, index: int 
 
 def thought(text: str) -> AIMessageChunk:
     return word(additional_kwargs={"reasoning_content": text})
+
+
+def thought_in_a_block(text: str) -> AIMessageChunk:
+    return AIMessageChunk([{"type": "thinking", "thinking": text}])
 
 
 def answer(text: str = "", *calls: tuple[str, dict[str, Any], str | None], thinking: str = "") -> AIMessage:
@@ -166,9 +173,10 @@ def test_calls_that_were_not_streamed_follow_those_that_were() -> None:
     assert [each["arguments"] for each in last(events)["output"]] == ["{}", '{"b": 2}']
 
 
-def test_text_thoughts_and_calls_are_items_of_their_own() -> None:
+@pytest.mark.parametrize("thinking", [thought, thought_in_a_block])
+def test_text_thoughts_and_calls_are_items_of_their_own(thinking: Callable[[str], AIMessageChunk]) -> None:
     one = story()
-    pieces = [thought("Hm. "), thought("Yes."), word("Let me see."), call("{}", "add", "c1")]
+    pieces = [thinking("Hm. "), thinking("Yes."), word("Let me see."), call("{}", "add", "c1")]
     final = answer("Let me see.", ("add", {}, "c1"), thinking="Hm. Yes.")
     events = told(*(one.piece(each) for each in pieces), one.end(final))
     output = last(events)["output"]

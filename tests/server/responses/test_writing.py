@@ -1,3 +1,5 @@
+"""Response objects as OpenAI's models have them, of answers, of errors and of turns that are kept."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -5,11 +7,10 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from moa_graph.errors import AggregatorFailed, QuorumNotMet
 from moa_graph.runs.run import Run
 from moa_graph.server.responses.ids import ResponseId
 from moa_graph.server.responses.requests import ResponsesRequest
-from moa_graph.server.responses.writing import Frame, calls_of, cut_short, echo_of, output_of
+from moa_graph.server.responses.writing import Frame, calls_of, echo_of, output_of
 from tests.server.responses.desk import checked
 
 ID = ResponseId("a" * 32, "b" * 16)
@@ -99,18 +100,39 @@ def test_why_a_run_failed_is_told_without_what_providers_said(reason: str) -> No
     assert "secret" not in message
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("SpecMismatch: secret words", "the thread was made by another version of this model"),
+        ("ThreadError: secret words", "the thread cannot do what was asked"),
+        ("ModelNotReady: secret words", "the model cannot run"),
+        ("StoreError: secret words", "the place where threads are kept failed"),
+        ("SpecError: secret words", "the server failed"),
+        ("ValueError: secret words", "the server failed"),
+    ],
+)
+def test_a_background_turn_that_could_not_run_says_of_which_kind(reason: str, told: str) -> None:
+    error = frame(background=True).standing(run("failed", reason))["error"]
+    assert error["message"].startswith(told)
+
+
 def test_who_failed_is_told_with_the_kind() -> None:
     error = frame().standing(run("failed", "QuorumNotMet: too few", proposals=[failing("auth", "draft")]))
     assert error["error"]["message"] == "too few; draft/z: auth"
 
 
-def test_only_an_aggregator_leaves_the_beginning_of_an_answer() -> None:
-    assert cut_short(QuorumNotMet("too few", proposals=[failing("truncated", "draft")])) is None
-    assert cut_short(AggregatorFailed("no", proposals=[failing("truncated", "draft")])) is None
-    assert cut_short(AggregatorFailed("no")) is None
-    assert cut_short(AggregatorFailed("no", proposals=[{**failing("auth"), "failure": None}])) is None
-    assert cut_short(AggregatorFailed("no", proposals=[failing("auth")])) is None
-    assert cut_short(AggregatorFailed("no", proposals=[failing("truncated")])) == ("max_output_tokens", "Hel")
+def test_what_a_filter_ended_is_incomplete_and_nothing_of_it_is_told() -> None:
+    kept = run("failed", "AggregatorFailed: no", aggregators=[failing("filtered")])
+    response = checked(frame().standing(kept))
+    assert response["incomplete_details"] == {"reason": "content_filter"}
+    assert response["output"] == []
+
+
+def test_a_stream_that_broke_off_is_a_failure() -> None:
+    broken = failing("truncated")
+    broken["failure"]["retryable"] = True
+    kept = run("failed", "AggregatorFailed: no", aggregators=[broken])
+    assert checked(frame().standing(kept))["status"] == "failed"
 
 
 def test_a_turn_that_nobody_may_run_says_why() -> None:

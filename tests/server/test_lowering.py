@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from moa_graph.server.faults import Refused
-from moa_graph.server.terms_of import limits_of
+from moa_graph.server.lowering import limits_of
 
 
 def test_limits_are_read_as_a_spec_has_them() -> None:
