@@ -111,7 +111,9 @@ def describe(thread: Thread) -> Run:
     needless = {layer.name for layer in thread.spec.layers} - set(thread.steps)
     ended = needless.union(thread.ended_steps)
     limits = lowered(thread.spec.limits, turn.terms.get("limits"))
-    spec = thread.spec.model_copy(update={"limits": limits})
+    # Where it was enough after a layer, that one's proposals are the last that anybody sees.
+    layers = [layer for layer in thread.spec.layers if not thread.stopped or layer.name in thread.steps]
+    spec = thread.spec.model_copy(update={"limits": limits, "layers": layers})
     left = estimate(spec, thread.mixture.price, paid(thread), thread.question_tokens, ended)
     return Run(
         **common,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from moa_graph.errors import MoAError
@@ -17,13 +16,12 @@ from moa_graph.server import chat, responses
 from moa_graph.server.access import GONE, AccessLog
 from moa_graph.server.asking import Served
 from moa_graph.server.documented import WRONG
-from moa_graph.server.faults import Refused, fault_of, refusal
+from moa_graph.server.encoding import JsonReply
+from moa_graph.server.faults import Refused, fault_of, log_failure, refusal
 from moa_graph.server.guards import Guards
 from moa_graph.server.streaming import ClientGone
 
 __all__ = ["make_app"]
-
-_LOG = logging.getLogger(__name__)
 
 
 def make_app(served: Served, write: Callable[[str], None]) -> Any:
@@ -75,10 +73,10 @@ def _described(name: str, began: int) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": began, "owned_by": "moa_graph"}
 
 
-async def _healthz(request: Request) -> JSONResponse:
+async def _healthz(request: Request) -> JsonReply:
     """Tell whether requests are taken: 503 while the server drains."""
     draining = request.app.state.draining
-    return JSONResponse({"status": "draining" if draining else "ok"}, 503 if draining else 200)
+    return JsonReply({"status": "draining" if draining else "ok"}, 503 if draining else 200)
 
 
 async def _metrics(request: Request) -> Response:
@@ -87,16 +85,12 @@ async def _metrics(request: Request) -> Response:
     return Response(served.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
-    fault = fault_of(error)
-    if fault.status >= 500:
-        known = isinstance(error, Refused | MoAError)
-        text = f"{type(error).__name__}: {error}"
-        _LOG.error("%s %s: %s", request.method, request.url.path, text, exc_info=None if known else error)
-    return refusal(request.scope, fault)
+async def _failed(request: Request, error: Exception) -> JsonReply:
+    log_failure(f"{request.method} {request.url.path}", error)
+    return refusal(request.scope, fault_of(error))
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JsonReply:
     """Say of the first field that cannot be read where it is and what is wrong with it."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - FastAPI hands over what was asked for
     first = error.errors()[0]
@@ -105,7 +99,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     return refusal(request.scope, refused)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JsonReply:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
     told = str(error.detail)

@@ -16,6 +16,7 @@ from moa_graph.server.background import Background
 from moa_graph.server.faults import Refused
 from moa_graph.server.keys import Key, KeyRing
 from moa_graph.server.limiting import Admission, Limiter, used_up
+from moa_graph.server.lowering import check_limits
 from moa_graph.server.metrics import Metrics
 from moa_graph.server.performing import Answer, Ask, Part, Performer, Piece
 from moa_graph.server.remembering import Turns
@@ -120,7 +121,8 @@ async def parts_of(
 def prepared(served: Served, ask: Ask) -> Ask:
     """Return an ask within what its spec allows; raise Refused for what whoever answers there cannot do."""
     spec = served.spec(ask.model)
-    _check_writer(spec, ask)
+    _check_writer(served.performer, spec, ask)
+    check_limits(spec, ask.terms.get("limits") or {})
     return replace(ask, terms=_capped(spec, ask.terms))
 
 
@@ -129,16 +131,20 @@ def _payer(key: Key, most: float | None) -> Key:
     return replace(key, limits=replace(key.limits, cost_per_day=None)) if most == 0.0 else key
 
 
-def _check_writer(spec: MoASpec, ask: Ask) -> None:
-    """Raise Refused for what only a model that writes the answer can do, where none does."""
+def _check_writer(performer: Performer, spec: MoASpec, ask: Ask) -> None:
+    """Raise Refused for what only a model that writes the answer can do, where none does, or not this one."""
     acting = ask.terms.get("acting") or {}
     wanted = next((name for name in ("tools", "response_format") if acting.get(name)), None)
-    if wanted is not None and spec.aggregator.reduce != "synthesize":
+    if wanted is None:
+        return
+    why = None
+    if spec.aggregator.reduce != "synthesize":
+        why = f"takes a proposal as it is (reduce: {spec.aggregator.reduce})"
+    elif not performer.acts(spec.name):
+        why = "has its answer written by a model that can neither call tools nor follow a schema"
+    if why is not None:
         raise Refused(
-            400,
-            f"{spec.name} takes a proposal as it is (reduce: {spec.aggregator.reduce}): no {wanted} there",
-            param=wanted,
-            code="unsupported_parameter",
+            400, f"{spec.name} {why}: no {wanted} there", param=wanted, code="unsupported_parameter"
         )
 
 

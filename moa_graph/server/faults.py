@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import JSONResponse
 from starlette.types import Scope
 
 from moa_graph.errors import (
@@ -19,8 +19,11 @@ from moa_graph.errors import (
     ThreadBusy,
     ThreadError,
 )
+from moa_graph.server.encoding import JsonReply
 
-__all__ = ["Refused", "closing", "error_body", "fault_of", "refusal"]
+__all__ = ["Refused", "closing", "error_body", "fault_of", "log_failure", "refusal"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -55,11 +58,11 @@ def error_body(message: str, kind: str, code: str | None = None, param: str | No
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def refusal(scope: Scope, refused: Refused) -> JSONResponse:
+def refusal(scope: Scope, refused: Refused) -> JsonReply:
     """Return the response that says so; the access log of the request notes the code."""
     notes: dict[str, Any] = scope.setdefault("state", {}).setdefault("moa", {})
     notes["error"] = refused.code or refused.kind
-    return JSONResponse(refused.body, refused.status, refused.headers)
+    return JsonReply(refused.body, refused.status, refused.headers)
 
 
 def closing(kept: str = "") -> Refused:
@@ -107,6 +110,13 @@ def fault_of(error: Exception) -> Refused:
                 headers["x-should-retry"] = "false"
             return Refused(status, _told(error, code), kind=kind, code=code, headers=headers)
     return Refused(500, "the server failed; the error is in its log", kind="server_error", code="internal")
+
+
+def log_failure(what: str, error: Exception) -> None:
+    """Log an error that is the server's or a provider's; of one that nobody expected, where it came from."""
+    if fault_of(error).status >= 500:
+        known = isinstance(error, Refused | MoAError)
+        _LOG.error("%s: %s: %s", what, type(error).__name__, error, exc_info=None if known else error)
 
 
 def _told(error: MoAError, code: str) -> str:

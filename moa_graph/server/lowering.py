@@ -6,9 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from moa_graph.errors import SpecError
 from moa_graph.server.faults import Refused
+from moa_graph.spec.loading import dump_spec, parse_spec
+from moa_graph.spec.schema import MoASpec
+from moa_graph.terms import lowered
 
-__all__ = ["limits_of"]
+__all__ = ["check_limits", "limits_of"]
 
 _WHOLE = ("max_calls", "max_concurrency", "max_output_chars")
 _LIMITS = ("deadline", "max_cost", *_WHOLE)
@@ -27,6 +31,21 @@ def limits_of(moa: object) -> dict[str, float]:
         return {}
     limits = _mapping(given, "moa.limits", _LIMITS)
     return {name: _limit(name, value) for name, value in limits.items() if value is not None}
+
+
+def check_limits(spec: MoASpec, limits: Mapping[str, float]) -> None:
+    """Raise Refused for limits that a spec could not have: without prices, or with no room for an answer."""
+    if not limits.keys() & _BOUNDING:
+        return
+    limited = spec.model_copy(update={"limits": lowered(spec.limits, limits)})
+    try:
+        parse_spec(dump_spec(limited), files=False)
+    except SpecError as error:
+        raise _refused("moa.limits", f"cannot be held by this model: {error.faults[0].message}") from None
+
+
+_BOUNDING = {"max_cost", "max_calls"}
+"""Limits that not every spec can have; asking that takes some milliseconds."""
 
 
 def _mapping(value: object, place: str, known: tuple[str, ...]) -> Mapping[str, Any]:

@@ -123,6 +123,11 @@ class Performer:
                 missing[name] = error.message
         return missing
 
+    def acts(self, model: str) -> bool:
+        """Tell whether whoever writes a model's answers is not known to be unable to call tools."""
+        slot = self.models[model].aggregator.model
+        return slot is None or not self._resources[model].models.lacks_tools(slot)
+
     async def most(self, ask: Ask) -> float | None:
         """Return USD that a run costs at most when no call has to be repeated; None: that has no bound."""
         spec = self.models[ask.model]

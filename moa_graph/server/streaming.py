@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -11,6 +10,8 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from moa_graph.server.encoding import encoded
 
 __all__ = ["DONE", "STILL_HERE", "ClientGone", "EventStream", "begun", "event", "until_gone"]
 
@@ -28,7 +29,7 @@ class ClientGone(Exception):
 
 def event(data: object, name: str | None = None) -> str:
     """Return one server-sent event with `data` as JSON."""
-    line = f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    line = f"data: {encoded(data)}\n\n"
     return f"event: {name}\n{line}" if name else line
 
 

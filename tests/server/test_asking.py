@@ -239,8 +239,10 @@ async def test_a_run_that_is_kept_is_refused_where_its_day_has_too_little_left(
 async def test_an_unknown_bound_is_none_whatever_a_client_limits(store: Store, shelf: Shelf) -> None:
     house = House(store, shelf)
     with pytest.raises(Refused, match="no bound") as refused:
-        await house.ask(key(cost_per_day=1.0), limits={"max_cost": 0.001})
+        await house.ask(key(cost_per_day=1.0), limits={"deadline": 1.0})
     assert refused.value.code == "cost_unknown"
+    with pytest.raises(Refused, match="needs the price of every slot"):
+        await house.ask(key(cost_per_day=1.0), limits={"max_cost": 0.001})
 
 
 async def test_tools_and_pictures_count_in_what_a_run_costs_at_most(store: Store, shelf: Shelf) -> None:

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 
-from moa_graph.runs.records import Turn, read_record
-from moa_graph.runs.stores import Store
+from moa_graph.runs.records import ThreadRecord, read_record
+from moa_graph.runs.threads import Runs
+from moa_graph.server.asking import Served
 from moa_graph.server.faults import Refused
 from moa_graph.server.keys import Key
 from moa_graph.server.performing import Place
@@ -37,7 +38,12 @@ def thread_name(headers: Mapping[str, str]) -> str | None:
 
 
 async def keep(
-    store: Store, key: Key, headers: Mapping[str, str], body: Mapping[str, Any], messages: list[BaseMessage]
+    served: Served,
+    key: Key,
+    model: str,
+    headers: Mapping[str, str],
+    body: Mapping[str, Any],
+    messages: list[BaseMessage],
 ) -> tuple[Place | None, list[BaseMessage]]:
     """Return where a request's run is kept, and which of its messages are asked there.
 
@@ -51,19 +57,24 @@ async def keep(
         return None, messages
     digest = uuid4().hex if once is None else hashlib.sha256(once.encode()).hexdigest()[:32]
     thread, turn = (f"{key.id}/once/{digest}", "1") if name is None else (f"{key.id}/chat/{name}", digest)
-    record = await read_record(store, thread)
+    record = await read_record(served.performer.store, thread)
     turns = record.turns if record else []
     known = next((each for each in turns if each.id == turn), None)
-    notes = {"body": digest_of(body), "whole": not _answered(turns)}
+    runs = served.performer.runs(model)
+    whole = record is None or not await _is_answered(runs, record)
+    notes = {"body": digest_of(body), "whole": whole}
     if known is not None:
         check_same(known.notes, digest_of(body))
         notes = dict(known.notes)
     return Place(thread, turn, notes), messages if notes["whole"] else _new(messages)
 
 
-def _answered(turns: Sequence[Turn]) -> bool:
-    """Tell whether a thread holds an answer; questions without one are taken out of it with the next."""
-    return any(turn.checkpoint is not None for turn in turns)
+async def _is_answered(runs: Runs, record: ThreadRecord) -> bool:
+    """Tell whether a thread holds an answer; questions without one are taken out of it with the next.
+
+    The checkpoint tells of an answer after which a process died before it could note it.
+    """
+    return record.answered is not None or (await runs.status(record.thread)).status == "answered"
 
 
 def _new(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from langchain_core.messages import AIMessage, ToolMessage
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from moa_graph.advising import last_said
 from moa_graph.errors import RunError
 from moa_graph.server.acting import acting_of
 from moa_graph.server.asking import Served, parts_of
@@ -25,7 +25,8 @@ from moa_graph.server.chat.requests import ChatRequest
 from moa_graph.server.chat.writing import Chunks, completion, cut_answer
 from moa_graph.server.detail import detail_of
 from moa_graph.server.documented import answered, taking
-from moa_graph.server.faults import fault_of
+from moa_graph.server.encoding import JsonReply
+from moa_graph.server.faults import fault_of, log_failure
 from moa_graph.server.keys import Key
 from moa_graph.server.lowering import limits_of
 from moa_graph.server.performing import Answer, Ask, Happened, Part, Piece, Place
@@ -35,8 +36,6 @@ from moa_graph.server.wishes import wants_detail, wants_progress
 from moa_graph.terms import Terms
 
 __all__ = ["router"]
-
-_LOG = logging.getLogger(__name__)
 
 router = APIRouter()
 
@@ -66,7 +65,7 @@ class _Chat:
     "/v1/chat/completions",
     openapi_extra=taking(ChatRequest),
     responses=answered("The completion, or its chunks as server-sent events."),
-    response_class=JSONResponse,
+    response_class=JsonReply,
 )
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, in OpenAI's schema of chat completions."""
@@ -76,7 +75,7 @@ async def create_chat_completion(request: Request) -> Response:
     name = thread_name(request.headers)
     headers = {} if name is None else {THREAD: name}
     if not chat.ask.tokens:
-        return JSONResponse(await until_gone(request, _whole(chat)), headers=headers)
+        return JsonReply(await until_gone(request, _whole(chat)), headers=headers)
     parts = chat.parts()
     first = await begun(request, parts)
     return EventStream(parts, _events(chat, first, parts), headers)
@@ -93,9 +92,9 @@ async def _read(request: Request, served: Served, key: Key) -> _Chat:
     if thread_name(request.headers) is None:
         check_calls(messages)
     terms = Terms(acting=acting_of(asked), limits=limits_of(asked.moa))
-    if asked.tools or isinstance(messages[-1], ToolMessage):
+    if asked.tools or isinstance(last_said(messages), ToolMessage):
         terms["fan_out"] = "user_turn"
-    place, messages = await keep(served.performer.store, key, request.headers, body, messages)
+    place, messages = await keep(served, key, asked.model, request.headers, body, messages)
     notes["response"] = id_ = f"chatcmpl-{_unique(place)}"
     ask = Ask(asked.model, messages, terms, place, tokens=bool(asked.stream))
     options = asked.stream_options
@@ -168,6 +167,5 @@ def _failed(chat: _Chat, error: Exception, writing: Chunks) -> Iterator[str]:
         return
     fault = fault_of(error)
     chat.notes["error"] = fault.code
-    if fault.status >= 500:
-        _LOG.error("%s: %s", chat.id, type(error).__name__, exc_info=error)
+    log_failure(chat.id, error)
     yield event(fault.body)

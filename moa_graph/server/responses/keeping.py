@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,11 +91,26 @@ async def place(
                 check_same(turn.notes, notes["body"])
                 kept = Place(thread, known.turn, turn.notes)
                 return Placed(Frame.of(known, turn.notes), messages, kept, known=True)
+        await _claim(served, key, repeated, notes)
     found, thread = places[0]
     if previous is not None and not await _is_first_after(served, previous, id_):
         found, thread = places[1]
-        await _fork(served, previous, thread)
-    return Placed(Frame.of(found, notes), messages, Place(thread, found.turn, notes))
+        await _fork(served, asked.model, previous, thread)
+    after = previous.id.turn if previous is not None else None
+    return Placed(Frame.of(found, notes), messages, Place(thread, found.turn, notes, after=after))
+
+
+async def _claim(served: Served, key: Key, repeated: str, notes: Mapping[str, Any]) -> None:
+    """Have an Idempotency-Key stand for this request; raise Refused (422) where it stands for another one.
+
+    The turns tell it, too, but only those of the thread that the request would go to.
+    """
+    name = f"repeated/{key.id}/{hashlib.sha256(repeated.encode()).hexdigest()}"
+    claimed = await served.shelf.get(name)
+    if isinstance(claimed, str):
+        check_same({"body": claimed}, notes["body"])
+    else:
+        await served.shelf.put(name, notes["body"], _CLAIMED)
 
 
 def _notes(asked: ResponsesRequest, body: Mapping[str, Any], instructions: str | None) -> dict[str, Any]:
@@ -189,16 +206,22 @@ async def _is_first_after(served: Served, previous: _Previous, id_: ResponseId) 
     return await served.shelf.get(f"{name}/who") == id_.turn
 
 
-async def _fork(served: Served, previous: _Previous, thread: str) -> None:
+async def _fork(served: Served, model: str, previous: _Previous, thread: str) -> None:
     """Make a thread that goes on from a response, unless an earlier attempt of the request has made it."""
-    store = served.performer.store
-    if await read_record(store, thread) is not None:
+    runs = served.performer.runs(model)
+    if await _is_complete(runs, thread):
         return
     try:
-        await _any_runs(served).fork(previous.thread, to=thread, checkpoint=previous.run.checkpoint)
+        await runs.fork(previous.thread, to=thread, checkpoint=previous.run.checkpoint)
     except ThreadError:
-        if await read_record(store, thread) is None:  # else the same request, sent twice, was quicker
+        if not await _is_complete(runs, thread):  # else the same request, sent twice, was quicker
             raise
+
+
+async def _is_complete(runs: Runs, thread: str) -> bool:
+    with suppress(ThreadError):  # there is none
+        return not await runs.incomplete(thread)
+    return False
 
 
 async def _run(served: Served, thread: str, turn: str) -> Run | None:

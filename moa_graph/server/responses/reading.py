@@ -13,6 +13,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from moa_graph.advising import last_said
 from moa_graph.server.acting import Acting, acting_of
 from moa_graph.server.bodies import checked
 from moa_graph.server.faults import Refused
@@ -92,7 +93,7 @@ def instructed(messages: Sequence[BaseMessage], instructions: str | None) -> lis
 def terms_of(request: sent.ResponsesRequest, messages: Sequence[BaseMessage]) -> Terms:
     """Return on what terms the run takes place; raise Refused for what cannot be asked together."""
     terms = Terms(acting=_acting_of(request))
-    if request.tools or isinstance(messages[-1], ToolMessage):
+    if request.tools or isinstance(last_said(messages), ToolMessage):
         terms["fan_out"] = "user_turn"
     if limits := limits_of(request.moa):
         terms["limits"] = limits

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from moa_graph.errors import RunError
 from moa_graph.runs.run import Run
@@ -18,7 +17,8 @@ from moa_graph.server.bodies import checked, read_body
 from moa_graph.server.cutting import cut_short
 from moa_graph.server.detail import detail_of
 from moa_graph.server.documented import WRONG, answered, taking
-from moa_graph.server.faults import Refused, fault_of
+from moa_graph.server.encoding import JsonReply
+from moa_graph.server.faults import Refused, fault_of, log_failure
 from moa_graph.server.keys import Key
 from moa_graph.server.performing import Answer, Ask, Happened, Part, Piece
 from moa_graph.server.progress import progress_line
@@ -34,7 +34,6 @@ from moa_graph.server.wishes import wants_detail, wants_progress
 
 __all__ = ["router"]
 
-_LOG = logging.getLogger(__name__)
 
 router = APIRouter()
 
@@ -63,7 +62,7 @@ class _Asked:
     "/v1/responses",
     openapi_extra=taking(ResponsesRequest),
     responses=answered("The response, or what happens to it as server-sent events."),
-    response_class=JSONResponse,
+    response_class=JsonReply,
 )
 async def create_response(request: Request) -> Response:
     """Answer an input, in OpenAI's schema of responses."""
@@ -80,17 +79,24 @@ async def create_response(request: Request) -> Response:
     progress = wants_progress(request.headers, asked.metadata)
     one = _Asked(served, key, placed, ask, detail, progress, notes)
     if placed.known and placed.place is not None and placed.place.notes.get("cancelled"):
-        return JSONResponse(_standing(request, *await find(served, key, str(placed.frame.id))))
+        if asked.stream:
+            raise Refused(
+                409,
+                "the response was cancelled: GET tells how it stands, a new Idempotency-Key asks again",
+                kind="conflict_error",
+                code="response_cancelled",
+            )
+        return JsonReply(_standing(request, *await find(served, key, str(placed.frame.id))))
     if asked.background:
-        return JSONResponse(await _queued(one))
+        return JsonReply(await _queued(one))
     if not asked.stream:
-        return JSONResponse(await until_gone(request, _whole(one)))
+        return JsonReply(await until_gone(request, _whole(one)))
     parts = one.parts()
     first = await begun(request, parts)
     return EventStream(parts, _events(one, first, parts))
 
 
-@router.get("/v1/responses/{response_id}", responses=WRONG, response_class=JSONResponse)
+@router.get("/v1/responses/{response_id}", responses=WRONG, response_class=JsonReply)
 async def retrieve_response(request: Request, response_id: str) -> Response:
     """Tell how a response that is kept stands."""
     served, key, _ = _known(request)
@@ -101,19 +107,22 @@ async def retrieve_response(request: Request, response_id: str) -> Response:
             param="stream",
             code="unsupported_parameter",
         )
-    return JSONResponse(_standing(request, *await find(served, key, response_id)))
+    frame, run = await find(served, key, response_id)
+    if _is_left(run):  # such as by somebody who took it over and went
+        await served.background.submit(run.notes["model"], run.thread, run.turn, key.id)
+    return JsonReply(_standing(request, frame, run))
 
 
-@router.delete("/v1/responses/{response_id}", responses=WRONG, response_class=JSONResponse)
+@router.delete("/v1/responses/{response_id}", responses=WRONG, response_class=JsonReply)
 async def delete_response(request: Request, response_id: str) -> Response:
     """Take away a response; with the query `thread=true` also those that it shares a thread with."""
     served, key, _ = _known(request)
     whole = request.query_params.get("thread", "").lower() in ("true", "1")
     await remove(served, key, response_id, whole=whole)
-    return JSONResponse({"id": response_id, "object": "response", "deleted": True})
+    return JsonReply({"id": response_id, "object": "response", "deleted": True})
 
 
-@router.post("/v1/responses/{response_id}/cancel", responses=WRONG, response_class=JSONResponse)
+@router.post("/v1/responses/{response_id}/cancel", responses=WRONG, response_class=JsonReply)
 async def cancel_response(request: Request, response_id: str) -> Response:
     """Stop a background response for good; one that has ended is told as it is."""
     served, key, _ = _known(request)
@@ -127,7 +136,7 @@ async def cancel_response(request: Request, response_id: str) -> Response:
     if run.message is None and run.status != "failed":
         await served.background.cancel(run.thread, run.turn)
         frame, run = await find(served, key, response_id)
-    return JSONResponse(_standing(request, frame, run))
+    return JsonReply(_standing(request, frame, run))
 
 
 def _known(request: Request) -> tuple[Served, Key, dict[str, Any]]:
@@ -163,11 +172,22 @@ async def _queued(one: _Asked) -> Json:
             check_enough(ask, most, admission)
             admission.settle(0.0)  # who runs it reserves what it costs
             run = await runs.submit(
-                ask.messages, thread=kept.thread, turn=kept.turn, terms=ask.terms, notes=kept.notes
+                ask.messages,
+                thread=kept.thread,
+                turn=kept.turn,
+                terms=ask.terms,
+                notes=kept.notes,
+                after=kept.after,
             )
-    if run.status == "interrupted" and not run.notes.get("cancelled"):
+    if _is_left(run):
         await one.served.background.submit(one.ask.model, kept.thread, kept.turn, one.key.id)
     return one.frame.standing(run)
+
+
+def _is_left(run: Run) -> bool:
+    """Tell whether a background turn waits for somebody to run it; submitting it twice changes nothing."""
+    left = run.status == "interrupted" and not run.notes.get("cancelled")
+    return left and bool(run.notes.get("background"))
 
 
 async def _whole(one: _Asked) -> Json:
@@ -204,10 +224,8 @@ async def _events(one: _Asked, first: Part, parts: AsyncGenerator[Part]) -> Asyn
             if text := "".join(map(_sent, told)):
                 yield text
     except Exception as error:  # noqa: BLE001 - the status is sent: an event has to tell of it
-        fault = fault_of(error)
-        one.notes["error"] = fault.code
-        if fault.status >= 500:
-            _LOG.error("%s: %s", one.frame.id, type(error).__name__, exc_info=error)
+        one.notes["error"] = fault_of(error).code
+        log_failure(str(one.frame.id), error)
         yield "".join(map(_sent, story.fail(error)))
 
 

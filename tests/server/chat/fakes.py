@@ -79,6 +79,9 @@ class Script:
         self.closed = 0
         self.begun = asyncio.Event()
 
+    def acts(self, model: str) -> bool:
+        return True
+
     async def most(self, ask: Ask) -> float | None:
         return None
 

@@ -220,12 +220,21 @@ def test_a_stream_tells_it_with_the_end(client: OpenAI) -> None:
 
 
 def test_limits_of_a_run_are_lowered_by_whoever_asks(house: House, client: OpenAI) -> None:
-    with pytest.raises(openai.APIStatusError) as caught:
-        client.chat.completions.create(
-            model="team", messages=said(), extra_body={"moa": {"limits": {"max_calls": 1}}}
-        )
-    assert (caught.value.status_code, caught.value.code) == (402, "budget_exceeded")
-    assert house.count() <= 1
+    def refused(**limits: float) -> openai.APIStatusError:
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.chat.completions.create(
+                model="team", messages=said(), extra_body={"moa": {"limits": limits}}
+            )
+        return caught.value
+
+    error = refused(max_calls=2)  # both go to the proposers
+    assert (error.status_code, error.code) == (402, "budget_exceeded")
+    assert house.count() == 2
+    for limits, why in (({"max_calls": 1}, "1 calls cannot give an answer"), ({"max_cost": 1.0}, "price")):
+        error = refused(**limits)
+        assert (error.status_code, error.param) == (400, "moa.limits")
+        assert why in error.message
+    assert house.count() == 2
 
 
 def test_progress_is_shown_as_reasoning_to_whom_asks_for_it(client: OpenAI) -> None:

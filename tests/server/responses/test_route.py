@@ -243,8 +243,9 @@ async def test_details_are_told_where_they_are_wanted() -> None:
 async def test_the_limits_of_a_request_lower_those_of_the_spec() -> None:
     async with desk() as one:
         status, error = await one.refused({"moa": {"limits": {"max_calls": 1}}})
-        assert (status, error["code"]) == (402, "budget_exceeded")
-        events = await one.streamed({"input": "Why?", "moa": {"limits": {"max_calls": 1}}})
+        assert (status, error["code"], error["param"]) == (400, "invalid_value", "moa.limits")
+        assert one.calls("p") == 0
+        events = await one.streamed({"input": "Why?", "moa": {"limits": {"max_output_chars": 1}}})
         assert events[-1]["type"] == "response.failed"
         assert one.calls("z") == 0
 
