@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from moa_graph.server.faults import Refused
-from moa_graph.server.loose import SAFE, JsonFormat, Loose, PlainText, TextFormat, Word, shape_of
+from moa_graph.server.loose import SAFE, WORDS, JsonFormat, Loose, PlainText, TextFormat, Word, shape_of
 
 __all__ = ["Acting", "acting_of"]
 
@@ -43,11 +43,11 @@ class NamedTool(Loose):
 
 
 def _told_by(value: object) -> str:
-    return "word" if isinstance(value, str) else "named"
+    return WORDS if isinstance(value, str) else "named"
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("word")] | Annotated[NamedTool, Tag("named")],
+    Annotated[Literal["none", "auto", "required"], Tag(WORDS)] | Annotated[NamedTool, Tag("named")],
     Discriminator(_told_by),
 ]
 

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
-__all__ = ["SAFE", "JsonFormat", "Loose", "PlainText", "TextFormat", "Word", "shape_of"]
+__all__ = ["SAFE", "WORDS", "JsonFormat", "Loose", "PlainText", "TextFormat", "Word", "shape_of"]
 
+WORDS = "none, auto or required"
+"""The branch of a choice of tools that is one of these; a fault names it so."""
 SAFE = 2**63
 """Whole numbers are below it, as those of most programs and databases are."""
 

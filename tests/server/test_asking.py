@@ -245,6 +245,17 @@ async def test_an_unknown_bound_is_none_whatever_a_client_limits(store: Store, s
         await house.ask(key(cost_per_day=1.0), limits={"max_cost": 0.001})
 
 
+@pytest.mark.parametrize("wanted", ["tools", "response_format"])
+async def test_what_whoever_writes_the_answer_cannot_do_is_refused_before_anything_is_called(
+    store: Store, shelf: Shelf, wanted: str
+) -> None:
+    house = House(store, shelf)  # of models that cannot call tools
+    with pytest.raises(Refused, match="can neither call tools nor follow a schema") as refused:
+        await house.ask(key(), acting={wanted: [{"type": "function"}]})
+    assert (refused.value.status, refused.value.param) == (400, wanted)
+    assert house.a.calls == []
+
+
 async def test_tools_and_pictures_count_in_what_a_run_costs_at_most(store: Store, shelf: Shelf) -> None:
     performer = House(store, shelf, **PRICE).served.performer
     plain = await performer.most(Ask("team", QUESTION, Terms()))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from moa_graph.server.loose import SAFE, JsonFormat, Loose, PlainText, TextFormat, Word, shape_of
+from moa_graph.server.loose import SAFE, WORDS, JsonFormat, Loose, PlainText, TextFormat, Word, shape_of
 
 __all__ = [
     "AllowedTools",
@@ -129,12 +129,12 @@ class AllowedTools(Loose):
 
 def _choice(value: object) -> str | None:
     if isinstance(value, str):
-        return "word"
+        return WORDS
     return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("word")]
+    Annotated[Literal["none", "auto", "required"], Tag(WORDS)]
     | Annotated[NamedFunction, Tag("function")]
     | Annotated[AllowedTools, Tag("allowed_tools")],
     Discriminator(_choice),

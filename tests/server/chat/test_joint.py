@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
+from moa_graph.runs.records import read_record
 from moa_graph.server.keys import Key, KeyLimits
 from moa_graph.server.performing import Performer
 from moa_graph.spec.schema import MoASpec
@@ -175,6 +176,20 @@ async def test_tools_are_offered_to_the_aggregator_and_their_results_go_to_it_al
 # -- threads --------------------------------------------------------------------------------------------
 
 THREAD = {"x-moa-thread": "my talk"}
+
+
+async def test_an_answer_after_which_the_server_died_is_one_to_the_thread(play: Play) -> None:
+    team = Team(play, "First.", "Second.")
+    await team.say("One?", headers=THREAD)
+    store = team.played.served.performer.store
+    [thread] = await store.keys()
+    record = await read_record(store, thread)
+    assert record is not None
+    record.turn.checkpoint, record.turn.status = None, "running"  # as it is before the answer is noted
+    await record.save(store)
+    talk = ["One?", {"role": "assistant", "content": "First."}, "Two?"]
+    assert text_of(await team.say(*talk, headers=THREAD)) == "Second."
+    assert team.conversation("a") == [("human", "One?"), ("ai", "First."), ("human", "Two?")]
 
 
 async def test_a_thread_holds_the_conversation(play: Play) -> None:

@@ -10,8 +10,10 @@ import openai
 import pytest
 from langchain_core.messages import BaseMessage
 
+from moa_graph.errors import SpecMismatch, StoreError
 from moa_graph.models.failures import ProviderError
-from moa_graph.runs.records import read_record
+from moa_graph.runs.records import ThreadRecord, read_record
+from moa_graph.runs.stores import Store
 from moa_graph.server.keys import KeyLimits, add_key
 from tests.fakes.acting import ActingChatModel
 from tests.fakes.models import ScriptedChatModel
@@ -204,6 +206,22 @@ async def test_other_instructions_come_before_what_is_asked_next() -> None:
         assert seen(one)[-2:] == [("system", "Be kind."), ("human", "Two.")]
 
 
+async def test_other_instructions_in_a_tool_loop_ask_no_proposer_again() -> None:
+    async with desk() as one:
+        asked = await one.post({"input": "What is 2 + 3?", "tools": [ADD], "instructions": "It is ten."})
+        output = {"type": "function_call_output", "call_id": asked["output"][0]["call_id"], "output": "5"}
+        answer = await one.post(
+            {
+                "input": [output],
+                "tools": [ADD],
+                "instructions": "It is eleven.",
+                "previous_response_id": asked["id"],
+            }
+        )
+        assert answer["output"][-1]["type"] == "message"
+        assert (one.calls("p"), one.calls("z")) == (1, 2)
+
+
 async def test_a_response_of_another_model_is_no_beginning() -> None:
     async with desk([team(), team("other")]) as one:
         first = await one.post(WHY)
@@ -262,6 +280,20 @@ async def test_an_idempotency_key_is_for_one_request() -> None:
         assert (status, error["code"]) == (422, "idempotency_key_reused")
 
 
+async def test_an_idempotency_key_is_for_one_request_wherever_that_would_go() -> None:
+    async with desk() as one:
+        first, other = await one.post({"input": "One."}), await one.post({"input": "Other."})
+        body = {"input": "Two.", "previous_response_id": first["id"]}
+        told = await one.post(body, Idempotency_Key="two")
+        calls = one.calls("p")
+        others = ({"previous_response_id": other["id"]}, {"previous_response_id": None}, {"store": True})
+        for change in others:
+            status, error = await one.refused({**body, **change}, Idempotency_Key="two")
+            assert (status, error["code"]) == (422, "idempotency_key_reused")
+        assert one.calls("p") == calls
+        assert await one.post(body, Idempotency_Key="two") == told
+
+
 async def test_a_repeated_request_that_goes_on_from_another_stays_where_it_was() -> None:
     async with desk(z=echoing()) as one:
         first = await one.post({"input": "One."})
@@ -306,6 +338,65 @@ async def test_a_fork_that_was_made_before_a_crash_is_used() -> None:
         one.served.keys._default = KeyLimits()
         assert text(await one.post(body, Idempotency_Key="right")) == "One. Right."
         assert len(await one.served.performer.store.keys()) == 2
+
+
+async def test_a_fork_that_was_begun_before_a_crash_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    save = ThreadRecord.save
+
+    async def dies(self: ThreadRecord, store: Store) -> None:
+        await save(self, store)
+        if self.origin:
+            raise StoreError("away")
+
+    async with desk(z=echoing()) as one:
+        first = await one.post({"input": "One."})
+        await after(one, first, "Left.")
+        body = {"input": "Right.", "previous_response_id": first["id"]}
+        with monkeypatch.context() as patched:
+            patched.setattr(ThreadRecord, "save", dies)
+            assert (await one.refused(body, Idempotency_Key="right"))[0] == 503
+        assert len(await one.served.performer.store.keys()) == 2
+        assert text(await one.post(body, Idempotency_Key="right")) == "One. Right."
+        assert len(await one.served.performer.store.keys()) == 2
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_nothing_goes_on_from_a_response_that_was_taken_away_meanwhile(background: bool) -> None:
+    held, begun = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await held.wait()
+
+    async with desk(settings={"at_once": 1}) as one:
+        first = await one.post({"input": "One."})
+        one.models["p"].wait = wait
+        async with asyncio.TaskGroup() as group, asyncio.timeout(10):
+            busy = group.create_task(one.post({"input": "Busy."}))
+            await begun.wait()
+            body = {"input": "Two.", "previous_response_id": first["id"], "background": background}
+            waiting = group.create_task(one.refused(body))
+            while not one.served.limiter.waiting:  # noqa: ASYNC110 -- some turns of the loop
+                await asyncio.sleep(0)
+            assert (await one.ask("DELETE", f"/{first['id']}"))[0] == 200
+            held.set()
+            await busy
+            status, error = await waiting
+        assert (status, error["code"]) == (409, "thread_error")
+        assert one.calls("p") == 2
+
+
+async def test_a_models_fork_does_not_let_it_run_another_models_threads() -> None:
+    async with desk([team("cheap"), team("dear")]) as one:
+        first = await one.post({"model": "dear", "input": "One."}, X_MoA_Thread="t")
+        for question in ("Left.", "Right."):
+            await after(one, first, question, model="dear")
+        status, error = await one.refused({"model": "cheap", "previous_response_id": first["id"]})
+        assert (status, error["param"]) == (400, "previous_response_id")
+        record = await read_record(one.served.performer.store, f"local/resp/{first['id'].split('_')[1]}")
+        assert record is not None
+        with pytest.raises(SpecMismatch):
+            await one.served.performer.runs("cheap").start("Mine?", thread=record.thread)
 
 
 async def test_a_request_that_is_sent_several_times_at_once_is_one_fork(tmp_path: Path) -> None:
@@ -460,6 +551,35 @@ async def test_a_background_response_is_cancelled_for_good() -> None:
         assert (await one.get(told["id"]))["status"] == "cancelled"
         assert (await one.post(body, Idempotency_Key="once"))["status"] == "cancelled"
         assert one.models["p"].cancelled == 1
+
+
+async def test_a_stream_of_a_cancelled_response_is_refused() -> None:
+    async with desk(p=ScriptedChatModel("A proposal.", wait=asyncio.Event().wait)) as one:
+        body = {"input": "Why?", "background": True}
+        told = await one.post(body, Idempotency_Key="once")
+        assert (await one.ask("POST", f"/{told['id']}/cancel", {}))[0] == 200
+        status, error = await one.refused({"input": "Why?", "stream": True}, Idempotency_Key="once")
+        assert (status, error["code"]) == (409, "response_cancelled")
+
+
+async def test_a_background_response_that_somebody_took_over_and_left_is_gone_on_with() -> None:
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        if one.models["z"].cancelled == 0:
+            await never.wait()
+
+    async with desk(z=ScriptedChatModel(refusal(), "At last.")) as one:
+        told = await one.post({"input": "Why?", "background": True}, Idempotency_Key="once")
+        assert (await ended(one, told["id"]))["status"] == "failed"
+        one.models["z"].wait = wait
+        waiting = asyncio.create_task(one.post({"input": "Why?"}, Idempotency_Key="once"))
+        async with asyncio.timeout(5):
+            await begun.wait()
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert (await ended(one, told["id"]))["status"] == "completed"
 
 
 async def test_a_response_that_has_ended_is_cancelled_no_more() -> None:
