@@ -11,13 +11,18 @@ __all__ = ["JsonReply", "encoded"]
 
 
 def encoded(data: Any) -> str:
-    """Return data as JSON in ASCII."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":"))
+    """Return data as JSON that UTF-8 can hold: as people read it, or in ASCII where that cannot be."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text
 
 
 class JsonReply(JSONResponse):
-    """Send data as JSON in ASCII."""
+    """Send data as JSON."""
 
     def render(self, content: Any) -> bytes:
         """Return the body."""
-        return encoded(content).encode("ascii")
+        return encoded(content).encode()

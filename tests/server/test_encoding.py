@@ -15,7 +15,11 @@ def test_half_a_surrogate_pair_breaks_no_answer() -> None:
     assert json.loads(JsonReply(TOLD).body) == TOLD
 
 
+def test_other_letters_stay_as_they_are() -> None:
+    assert encoded(["…", "\U0001f600"]) == '["…","\U0001f600"]'
+
+
 def test_an_event_is_one_line_whatever_is_in_it() -> None:
     sent = event(TOLD, "told")
     assert sent.encode().decode() == sent
-    assert [line.partition(": ")[0] for line in sent.splitlines()] == ["event", "data", ""]
+    assert [line.partition(": ")[0] for line in sent.split("\n")] == ["event", "data", "", ""]
